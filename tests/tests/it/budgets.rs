@@ -1,7 +1,7 @@
 //! Limits and budgets over sockets: what is refused and with which error, what is released again, and that
 //! spending stays within the limits.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::client::{Answer, Client};
 use harness::pace::Pace;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, problem, question, refused, scripted, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
-use crate::wait::{a_day_with_room, a_moment, until};
+use crate::wait::{a_day_with_room, found_within, until};
 
 /// An answer of twenty tokens: with its prompt some 14 micro-USD, of at most 50 that are reserved.
 fn priced() -> Value {
@@ -61,21 +61,16 @@ async fn ask_all(clients: &[Client], count: usize, body: &Value) -> Vec<Answer> 
 
 /// The budget once nothing is reserved any more; its sums are checked on each read.
 async fn at_rest(admin: &Client, id: &str) -> Value {
-    let started = Instant::now();
-    loop {
-        let answer = admin.get(&format!("/v2/budgets/{id}")).await.unwrap();
-        let budget = answer.json();
+    found_within(Duration::from_secs(40), "nothing to be reserved", async || {
+        let budget = admin.get(&format!("/v2/budgets/{id}")).await.unwrap().json();
         let micros = |name: &str| budget[name].as_i64().unwrap_or_else(|| panic!("{name}: {budget}"));
         if micros("spent_micros") <= micros("limit_micros") {
             let sum = micros("spent_micros") + micros("reserved_micros") + micros("free_micros");
             assert!((sum - micros("limit_micros")).abs() <= 2, "{budget}");
         }
-        if micros("reserved_micros") == 0 {
-            return budget;
-        }
-        assert!(started.elapsed() < Duration::from_secs(40), "still reserved: {budget}");
-        a_moment().await;
-    }
+        (micros("reserved_micros") == 0).then(|| budget.clone())
+    })
+    .await
 }
 
 /// Asks until it is served, which it is so soon after the money is there.
@@ -460,10 +455,7 @@ async fn without_its_database_a_budget_does_not_open() {
     assert!(served > 0, "a lease lasts without its database");
     refused(&refusal, 503, "budget_unavailable");
     server.start().await.unwrap();
-    let started = Instant::now();
-    while gateway.chat(&priced()).await.status != 200 {
-        assert!(started.elapsed() < WITHIN, "it does not come back");
-    }
+    until("it to come back", async || gateway.chat(&priced()).await.status == 200).await;
     let view = at_rest(&gateway.admin(), &id).await;
     assert_eq!(view["spent_micros"], sums(&gateway.get("/v2/usage").await)["provider_cost_micros"], "{view}");
 }

@@ -1,7 +1,7 @@
 //! Committed spend: what is paid for ahead is filled first, and the request that meets its end goes on to the
 //! overflow.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use domain::Period;
 use harness::Behaviour;
@@ -13,7 +13,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, problem, question, refused, scripted, trace_of, with};
 use crate::batches;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
-use crate::wait::{a_day_with_room, a_moment, until};
+use crate::wait::{a_day_with_room, found_within, until};
 
 /// Of 20 tokens: each costs the same.
 fn priced() -> Value {
@@ -35,15 +35,10 @@ async fn commitment(admin: &Client) -> Value {
 
 /// The commitment once nothing is reserved any more.
 async fn at_rest(admin: &Client) -> Value {
-    let started = Instant::now();
-    loop {
-        let view = commitment(admin).await;
-        if view["reserved_micros"] == 0 {
-            return view;
-        }
-        assert!(started.elapsed() < Duration::from_secs(40), "still reserved: {view}");
-        a_moment().await;
-    }
+    found_within(Duration::from_secs(40), "nothing to be reserved", async || {
+        Some(commitment(admin).await).filter(|view| view["reserved_micros"] == 0)
+    })
+    .await
 }
 
 fn micros(view: &Value, name: &str) -> i64 {
@@ -152,22 +147,19 @@ async fn lack_of_capacity_overflows_in_the_same_request_and_failure_never() {
     gateway.credential_with("openai", OWN, more).await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "overflow": "managed"})).await;
-    for (behaviour, reason) in
-        [(Behaviour::rate_limited(40), "rate_limited"), (Behaviour::out_of_quota(), "rate_limited")]
-    {
+    for behaviour in [Behaviour::rate_limited(40), Behaviour::out_of_quota()] {
         gateway.emulator.script(OWN, [behaviour]);
         let answer = gateway.chat_ok(&priced()).await;
         assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-        assert_eq!(answer.header("agent-overflow-reason"), Some(reason));
+        assert_eq!(answer.header("agent-overflow-reason"), Some("rate_limited"));
         assert_eq!(answer.header("agent-fallback-used"), Some("false"));
-        let request = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!((&request["mode"], &request["fallback_used"]), (&json!("mi"), &json!(false)), "{request}");
+        has(&gateway.settled(&trace_of(&answer)).await, json!({"mode": "mi", "fallback_used": false}));
         // Verified again, it is not rested any more.
         let credentials = gateway.get("/v2/provider-credentials").await;
         let id = credentials["data"][0]["id"].as_str().unwrap();
         gateway.emulator.script(OWN, []);
         let verified = format!("/v2/provider-credentials/{id}/verify");
-        assert_eq!(gateway.admin().post(&verified, &json!({})).await.unwrap().status, 200);
+        gateway.admin().post(&verified, &json!({})).await.unwrap().must_be(200);
     }
     gateway.emulator.script(OWN, [Behaviour::status(500).always()]);
     let pooled = gateway.calls(POOL).len();
@@ -185,15 +177,15 @@ async fn a_second_credential_takes_what_exceeds_the_first() {
     let route = gateway.route(json!({"scope": {}, "overflow": format!("own:{spare}")})).await;
     let shown = gateway.get(&format!("/v2/routes/{route}")).await;
     assert_eq!(shown["overflow"], format!("own:{spare}"), "{shown}");
-    let mut answers = Vec::new();
-    while answers.len() < 12 {
-        answers.push(gateway.chat_ok(&priced()).await);
+    let mut overflowed = 0;
+    for _ in 0..12 {
+        let answer = gateway.chat_ok(&priced()).await;
+        if answer.header("agent-byok-credential-id") == Some(&*spare) {
+            assert_eq!(answer.header("agent-overflow-reason"), Some("committed_exhausted"));
+            overflowed += 1;
+        }
     }
-    let overflowed =
-        answers.iter().filter(|answer| answer.header("agent-byok-credential-id") == Some(&*spare));
-    let reasons: Vec<_> = overflowed.map(|answer| answer.header("agent-overflow-reason")).collect();
-    assert!((3..=5).contains(&reasons.len()), "{reasons:?}");
-    assert!(reasons.iter().all(|reason| *reason == Some("committed_exhausted")), "{reasons:?}");
+    assert!((3..=5).contains(&overflowed), "{overflowed}");
 }
 
 /// What the provider bills draws on the commitment: cached tokens, a service tier and a batch at their own prices.
@@ -287,9 +279,7 @@ async fn two_gateways_fill_a_commitment_before_anything_overflows() {
     let before = calls[..first_burst].iter().filter(|call| call.key.as_deref() == Some(OWN)).count() as i64;
     let view = at_rest(&admin).await;
     let used = micros(&view, "used_micros");
-    println!(
-        "{before} calls of {each} nano-USD before the first elsewhere; {used} micro-USD of {amount} in the end"
-    );
+    println!("{before} calls of {each} nano-USD before the first elsewhere; {used} of {amount} in the end");
     let filled = before * each / 1_000;
     assert!(filled * 1_000 >= i64::try_from(amount).unwrap() * 995, "{filled} of {amount}: {view}");
     let in_flight = 64 * each / 1_000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use harness::Behaviour;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, has, scripted, trace_of, with};
+use crate::ask::{CHAT, MINI, has, scripted, trace_of, with, words};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, row};
 use crate::wait::until;
 
@@ -30,12 +30,14 @@ async fn workload() -> Workload {
     Workload { gateway, credential, route }
 }
 
-/// The records of some answers, once they are settled.
-async fn records(gateway: &Gateway, answers: Vec<harness::client::Answer>) -> Vec<Value> {
-    let mut records = Vec::new();
-    for answer in answers {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        records.push(gateway.settled(&trace_of(&answer)).await);
+/// The records of some requests, once they are answered and settled.
+async fn records(gateway: &Gateway, requests: Vec<Value>) -> Vec<Value> {
+    let (mut traces, mut records) = (Vec::new(), Vec::new());
+    for request in requests {
+        traces.push(trace_of(&gateway.chat_ok(&request).await));
+    }
+    for trace in traces {
+        records.push(gateway.settled(&trace).await);
     }
     records
 }
@@ -43,7 +45,7 @@ async fn records(gateway: &Gateway, answers: Vec<harness::client::Answer>) -> Ve
 /// A provider that refuses for its limits, slowly; another credential answers.
 async fn refused_attempts(of: &Workload) -> Vec<Value> {
     of.gateway.emulator.script(OWN, [Behaviour::rate_limited(1).latency(Duration::from_millis(1_100))]);
-    records(&of.gateway, vec![of.gateway.chat_ok(&scripted(MINI, "tokens=5")).await]).await
+    records(&of.gateway, vec![scripted(MINI, "tokens=5")]).await
 }
 
 /// Long instructions behind a clock, or before it.
@@ -58,11 +60,7 @@ fn instructed(number: usize, is_stable: bool) -> Value {
 }
 
 async fn long_prompts(gateway: &Gateway, is_stable: bool) -> Vec<Value> {
-    let mut answers = Vec::new();
-    for number in 0..7 {
-        answers.push(gateway.chat_ok(&instructed(number, is_stable)).await);
-    }
-    records(gateway, answers).await
+    records(gateway, (0..7).map(|number| instructed(number, is_stable)).collect()).await
 }
 
 /// A stream that falls silent, and whose client waits for the end.
@@ -77,11 +75,7 @@ async fn silent_stream(gateway: &Gateway) -> Value {
 }
 
 async fn short_answers(gateway: &Gateway, model: &str, count: usize) -> Vec<Value> {
-    let mut answers = Vec::new();
-    for _ in 0..count {
-        answers.push(gateway.chat_ok(&scripted(model, "tokens=10")).await);
-    }
-    records(gateway, answers).await
+    records(gateway, vec![scripted(model, "tokens=10"); count]).await
 }
 
 async fn report(gateway: &Gateway, since: &Value) -> Value {
@@ -137,10 +131,8 @@ fn micros(nanos: i64) -> i64 {
 /// Runs the command that a finding names, with what is to be filled in.
 fn mend(gateway: &Gateway, finding: &Value, fill: &[(&str, &str)]) {
     let command = finding["mend"]["command"].as_str().unwrap();
-    let fill =
-        |word: &str| fill.iter().fold(word.to_owned(), |word, (name, value)| word.replace(name, value));
-    let words: Vec<_> = command.split(' ').skip(1).map(fill).collect();
-    gateway.cli().run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+    let command = fill.iter().fold(command.to_owned(), |command, (name, value)| command.replace(name, value));
+    gateway.cli().run(&words(&command)[1..]).ok();
 }
 
 #[tokio::test]
@@ -206,10 +198,8 @@ async fn prefixes(gateway: &Gateway, told: &Value, unstable: &[Value]) {
     let finding = found(gateway, told, "unstable_prefix", unstable).await;
     // The first is compared with none.
     assert_eq!((&finding["requests"], &finding["subject"]), (&json!(6), &json!(DEAR)), "{finding:#}");
-    let (input, cached) = (
-        price(gateway, DEAR, "input_micros_per_million").await,
-        price(gateway, DEAR, "cached_input_micros_per_million").await,
-    );
+    let input = price(gateway, DEAR, "input_micros_per_million").await;
+    let cached = price(gateway, DEAR, "cached_input_micros_per_million").await;
     let could = |record: &Value| {
         let [eligible, candidate] = ["eligible_reuse_tokens", "candidate_reuse_tokens"]
             .map(|field| count(&record["reuse"], &format!("/{field}")));

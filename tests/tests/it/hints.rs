@@ -9,7 +9,7 @@ use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, has, question, refused, streaming, trace_of, trace_of_stream, with, words};
-use crate::gateway::{Gateway, OWN, POOL, id_of};
+use crate::gateway::{Gateway, OWN, POOL, id_of, row};
 use crate::wait::until;
 
 const MESSAGES: &str = "/v1/messages";
@@ -161,11 +161,9 @@ async fn hints_only_tighten_where_a_request_may_go() {
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     let before = (gateway.calls(OWN).len(), gateway.calls(POOL).len());
     for hints in [only(json!(["byoc"])), json!({"routing": {"region_policy": "eu_only"}})] {
-        let refusal = ask(&hinting(&gateway, &hints)).await;
-        let error = refused(&refusal, 403, "hints_forbid");
+        let error = refused(&ask(&hinting(&gateway, &hints)).await, 403, "hints_forbid");
         assert_eq!(error["param"], "routing", "{error}");
-        let mut claude = question("openai/gpt-4o-mini");
-        claude["max_tokens"] = json!(5);
+        let claude = with(question(MINI), json!({"max_tokens": 5}));
         hinting(&gateway, &hints).post(MESSAGES, &claude).await.unwrap().must_be(403);
     }
     assert_eq!((gateway.calls(OWN).len(), gateway.calls(POOL).len()), before, "nothing was sent");
@@ -175,11 +173,8 @@ async fn hints_only_tighten_where_a_request_may_go() {
     refused(&ask(&hinting(&gateway, &only(json!(["managed_provider"])))).await, 403, "policy_forbids");
     // What a plan tells is what would be.
     let headers = json!({"Agent-Hints": encoded(&only(json!(["byoc"])))});
-    let plan =
-        gateway.admin().post("/v2/plan", &json!({"request": question(MINI), "headers": headers})).await;
-    let plan = plan.unwrap().json();
-    let reasons: Vec<_> = plan["rejected"].as_array().unwrap().iter().map(|row| &row["reason"]).collect();
-    assert!(reasons.contains(&&json!("hints_forbid")), "{plan}");
+    let plan = gateway.plan(json!({"request": question(MINI), "headers": headers})).await;
+    row(&plan["rejected"], "reason", "hints_forbid");
 }
 
 #[cfg(feature = "broker")]
@@ -372,14 +367,11 @@ async fn a_class_is_recorded_summed_and_filtered_by() {
     }
     gateway.listed(5).await;
     let usage = gateway.get("/v2/usage?group_by=qos_class").await;
-    let mut rows: Vec<(Option<&str>, u64)> = usage["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (row["qos_class"].as_str(), row["requests"].as_u64().unwrap()))
-        .collect();
+    let rows = usage["data"].as_array().unwrap().iter();
+    let mut rows: Vec<_> = rows.map(|row| (row["qos_class"].as_str(), row["requests"].as_u64())).collect();
     rows.sort_unstable();
-    assert_eq!(rows, [(None, 1), (Some("background"), 1), (Some("batch"), 1), (Some("interactive"), 1)]);
+    let classes = [None, Some("background"), Some("batch"), Some("interactive")];
+    assert_eq!(rows, classes.map(|class| (class, Some(1_u64))));
     for query in ["qos_class=batch", "filter=qos_class:interactive"] {
         assert_eq!(gateway.get(&format!("/v2/usage?{query}")).await["data"][0]["requests"], 1, "{query}");
     }

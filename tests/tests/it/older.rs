@@ -10,9 +10,9 @@ use harness::client::Client;
 use harness::postgres::Server;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, question, refused, trace_of};
+use crate::ask::{CHAT, MINI, has, question, refused, trace_of};
 use crate::clock::Clock;
 use crate::command::{Cli, workspace};
 use crate::gateway::{Founded, Gateway, OWN, config, sums};
@@ -142,8 +142,7 @@ async fn serves_on(archive: &Path, server: Option<&Server>) {
     let database = gateway.setting("TIDEGATE_DATABASE_URL");
     let cli = database.iter().fold(Cli::new(), |cli, url| cli.env("TIDEGATE_DATABASE_URL", url));
     let data = gateway.data().display().to_string();
-    let verified = cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
-    assert_eq!(verified["ok"], true, "{verified}");
+    has(&cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json(), json!({"ok": true}));
 }
 
 /// Every kept installation on this database; there is one at least, or nothing is shown.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, problem, question, streaming, streaming_usage, text_of, with};
 use crate::gateway::{Gateway, OWN, POOL, row};
-use crate::wait::a_day_with_room;
+use crate::wait::{a_day_with_room, until};
 
 const EMBEDDING: &str = "openai/text-embedding-3-small";
 const DAY_S: u64 = 86_400;
@@ -170,17 +170,19 @@ async fn stored(gateway: &Gateway, report: &Value) {
     assert_eq!(stranger.get("/v2/reconciliations").await.unwrap().json()["data"], json!([]));
 }
 
+fn only_difference(report: &Value) -> &Value {
+    let [found] = &report["differences"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    found
+}
+
 /// They forgot to bill the embeddings.
 fn dropped_line(gateway: &Gateway, bill: &Bill) {
     let mut dropped = bill.clone();
     let of = dropped.remove("text-embedding-3-small").unwrap();
     let (report, code) = reconcile(gateway, &dropped, 1.0);
     assert_eq!((code, &report["reconciled"]), (11, &json!(false)), "{report:#}");
-    let differences = report["differences"].as_array().unwrap();
-    assert_eq!(differences.len(), 1, "{report:#}");
-    let found = &differences[0];
-    let named = ["kind", "model", "measure", "quantity"].map(|field| found[field].clone());
-    assert_eq!(named, [json!("extra"), json!(EMBEDDING), json!("input"), json!(of.input)], "{found:#}");
+    let found = only_difference(&report);
+    has(found, json!({"kind": "extra", "model": EMBEDDING, "measure": "input", "quantity": of.input}));
     // The filter leads to the request.
     let filter = found["requests_filter"].as_str().unwrap();
     let listed = gateway.cli().run(&["requests", "--filter", filter, "--json"]).lines();
@@ -192,14 +194,9 @@ fn dropped_line(gateway: &Gateway, bill: &Bill) {
 fn other_price(gateway: &Gateway, bill: &Bill) {
     let (report, code) = reconcile(gateway, bill, 1.5);
     assert_eq!(code, 11, "{report:#}");
-    let differences = report["differences"].as_array().unwrap();
-    assert_eq!(differences.len(), 1, "{report:#}");
-    let found = &differences[0];
-    let prices =
-        ["kind", "model", "measure", "their_price_micros_per_million", "our_price_micros_per_million"]
-            .map(|field| found[field].clone());
-    let expected = [json!("price_differs"), json!(MINI), json!("output"), json!(900_000), json!(600_000)];
-    assert_eq!(prices, expected, "{found:#}");
+    let found = only_difference(&report);
+    has(found, json!({"kind": "price_differs", "model": MINI, "measure": "output"}));
+    has(found, json!({"their_price_micros_per_million": 900_000, "our_price_micros_per_million": 600_000}));
     assert!(found["price_source"].as_str().unwrap().starts_with("http"), "{found:#}");
     let printed = gateway.cli().run(&["reconcile", "show", report["id"].as_str().unwrap()]).ok();
     assert!(printed.contains("$0.900000 and ours $0.600000 a million"), "{printed}");
@@ -220,10 +217,9 @@ async fn bypassed(gateway: &Gateway) {
     assert_eq!(code, 11, "{report:#}");
     let after = after["gpt-4o-mini"];
     for (measure, more) in [("input", after.input - before.input), ("output", after.output - before.output)] {
-        let differences = report["differences"].as_array().unwrap();
-        let found = differences.iter().find(|found| found["measure"] == measure);
-        let found = found.unwrap_or_else(|| panic!("{measure}: {report:#}"));
-        assert_eq!((&found["kind"], &found["model"]), (&json!("missing"), &json!(MINI)), "{found:#}");
+        let differences = &report["differences"];
+        let found = row(differences, "measure", measure);
+        has(found, json!({"kind": "missing", "model": MINI}));
         let estimated = kind(&report, "estimate")["quantity"].as_u64().unwrap();
         let quantity = found["quantity"].as_u64().unwrap();
         assert!(quantity <= more && quantity + estimated >= more, "{measure} {more}: {report:#}");
@@ -239,11 +235,8 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
     gateway.with_key(&other.api_key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     gateway.listed(1).await;
     let second = gateway.with_key(&other.admin_key);
-    let is_listed =
-        async || second.get("/v2/requests").await.unwrap().json()["data"].as_array().unwrap().len() == 1;
-    while !is_listed().await {
-        crate::wait::a_moment().await;
-    }
+    let listed = async || second.get("/v2/requests").await.unwrap().json()["data"].clone();
+    until("the other's request", async || listed().await.as_array().unwrap().len() == 1).await;
     let entries: Vec<_> = gateway.calls(POOL).into_iter().filter(|entry| entry.billable).collect();
     assert_eq!(entries.len(), 2);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -267,9 +260,8 @@ async fn requests_are_compared_by_their_id_and_the_operator_compares_its_account
     let done = gateway.cli().run(&["reconcile", "--provider", "openai", "--accounts", &lines, "--json"]);
     assert_eq!(done.code, 11, "{done:?}");
     let report: Value = serde_json::from_str(done.stdout.lines().next().unwrap()).unwrap();
-    let found = &report["differences"][0];
-    let named = ["kind", "upstream_request_id", "quantity"].map(|field| found[field].clone());
-    assert_eq!(named, [json!("missing"), json!("req_unseen"), json!(1_000)], "{report:#}");
+    let unseen = json!({"kind": "missing", "upstream_request_id": "req_unseen", "quantity": 1_000});
+    has(&report["differences"][0], unseen);
 
     only_what_one_account_was_used_for(&gateway, &account, &lines).await;
 
@@ -292,11 +284,11 @@ async fn only_what_one_account_was_used_for(gateway: &Gateway, account: &str, li
     }
     let text = std::fs::read_to_string(lines).unwrap();
     let body = |named: &str| json!({"provider": "openai", "files": [{"text": text}], "scope": "accounts", "principal_id": named});
-    let unknown = gateway.admin().post("/v2/reconciliations", &body("nope")).await.unwrap();
-    assert_eq!(problem(&unknown, 404, "not_found")["param"], "principal_id");
-    let of_another_kind = body(&gateway.founded.project_id);
-    let refused = gateway.admin().post("/v2/reconciliations", &of_another_kind).await.unwrap();
-    assert_eq!(problem(&refused, 400, "invalid_value")["param"], "principal_id");
+    let of_another_kind = &*gateway.founded.project_id;
+    for (named, status, code) in [("nope", 404, "not_found"), (of_another_kind, 400, "invalid_value")] {
+        let refused = gateway.admin().post("/v2/reconciliations", &body(named)).await.unwrap();
+        assert_eq!(problem(&refused, status, code)["param"], "principal_id");
+    }
 }
 
 #[cfg(feature = "control")]

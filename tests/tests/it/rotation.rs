@@ -247,8 +247,7 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     post(&fixture.gateway, &format!("{OWN_KEY}/rotate")).await;
     until("the secrets are sealed anew", async || fixture.gateway.get(OWN_KEY).await["secrets_left"] == 0)
         .await;
-    let state = fixture.gateway.get(STATUS).await;
-    has(&state, json!({"status": "waiting_for_gateways", "keys_left": 3}));
+    has(&fixture.gateway.get(STATUS).await, json!({"status": "waiting_for_gateways", "keys_left": 3}));
     assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
     std::fs::copy(&fixture.key_file, &theirs).unwrap();
     fixture.until_status("to_be_finalized").await;

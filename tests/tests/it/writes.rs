@@ -412,11 +412,12 @@ impl Preparing<'_> {
         let (gateway, method, admin) = (self.gateway, method.clone(), self.gateway.admin());
         let tried =
             |path: String, body: Value| Try { client: admin.clone(), method: method.clone(), path, body };
+        let of = |id: &str, body: Value| tried(pattern.replace("{id}", id), body);
         let email = format!("{}@writes.example", self.number);
         match pattern {
             regional if regional.ends_with("regional-policy") => {
                 let project = self.made("/v2/projects", json!({"name": self.name()})).await;
-                tried(pattern.to_owned(), json!({"project_id": project, "region_policy": "eu_only"}))
+                of("", json!({"project_id": project, "region_policy": "eu_only"}))
             }
             "/v2/sign-out" | "/v2/me" => {
                 let person = gateway.member(&admin, &email, "viewer").await;
@@ -431,41 +432,35 @@ impl Preparing<'_> {
                 let tariff = self.body("/v2/tariff");
                 let json = [("content-type", "application/json")];
                 admin.call(Method::PUT, "/v2/tariff", &json, tariff.to_string()).await.unwrap().must_be(200);
-                let path = pattern.replace("{id}", &gateway.founded.workspace_id);
-                tried(path, json!({"tariff": tariff["name"]}))
+                of(&gateway.founded.workspace_id, json!({"tariff": tariff["name"]}))
             }
-            keys if keys.starts_with("/v2/vault/") => {
-                tried(pattern.to_owned(), self.change_of_keys(pattern).await)
-            }
+            keys if keys.starts_with("/v2/vault/") => of("", self.change_of_keys(pattern).await),
             "/v2/capabilities/{id}" | "/v2/capabilities/{id}/rollback" => {
-                tried(pattern.replace("{id}", "openai"), self.statement(pattern.ends_with("rollback")).await)
+                of("openai", self.statement(pattern.ends_with("rollback")).await)
             }
             "/v2/webhooks/{id}/resend" => {
                 let (webhook, event) = self.delivered().await;
-                tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
+                of(&webhook, json!({"event_id": event}))
             }
             "/v2/requests/{id}/replay" | "/v2/sessions/{id}/replay" => self.kept(pattern, tried).await,
             "/v2/data-exports/{id}" => tried(self.exported().await, Value::Null),
             of_runs if is_of_flow(of_runs) => self.of_flow_run(pattern, tried).await,
-            "/v2/batches/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_batch().await), json!({})),
-            "/v2/tasks/{id}/cancel" => tried(pattern.replace("{id}", &self.ended_task().await), json!({})),
+            "/v2/batches/{id}/cancel" => of(&self.ended_batch().await, json!({})),
+            "/v2/tasks/{id}/cancel" => of(&self.ended_task().await, json!({})),
             "/v2/sessions/{id}/keep-alive" | "/v2/sessions/{id}/end" => {
-                tried(pattern.replace("{id}", &self.warm_session().await), json!({}))
+                of(&self.warm_session().await, json!({}))
             }
-            "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
-            "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
-            "/v2/routes/dry-run" => tried(pattern.to_owned(), json!({"route": {"scope": {"tag": "t"}}})),
+            "/v2/byoc/nodes/{id}/revoke" => of(&self.joined().await, json!({})),
+            "/v2/plan" => of("", json!({"model": MINI})),
+            "/v2/routes/dry-run" => of("", json!({"route": {"scope": {"tag": "t"}}})),
             "/v2/sessions/{id}/branches/{branch_id}/events" => self.appended(tried).await,
             "/v2/provider-credentials/{id}/probe" => {
                 // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.
                 let mut body = self.body("/v2/provider-credentials");
                 body["provider"] = json!(format!("own-{}", self.number));
-                let id = self.made("/v2/provider-credentials", body).await;
-                tried(pattern.replace("{id}", &id), json!({}))
+                of(&self.made("/v2/provider-credentials", body).await, json!({}))
             }
-            runtimes if PlayedRuntime::serves(runtimes) => {
-                tried(pattern.replace("{id}", "law-1"), self.of_runtime(pattern).await)
-            }
+            runtimes if PlayedRuntime::serves(runtimes) => of("law-1", self.of_runtime(pattern).await),
             _ => match pattern.split_once("/{id}") {
                 None => tried(pattern.to_owned(), self.whole_body(pattern).await),
                 Some((collection, act)) => {

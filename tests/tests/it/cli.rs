@@ -381,13 +381,11 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
 async fn secrets_are_never_arguments() {
     let gateway = Gateway::start().await;
     // A secret is never accepted as an argument.
-    for arguments in [
-        vec!["credential", "add", "openai", OWN],
-        vec!["credential", "add", "openai", "--secret", OWN],
-        vec!["account", "add", "openai", "--secret", OWN],
-        vec!["nodes", "add", "rack", "--base-url", "http://x/v1", "--with-key", OWN],
-    ] {
-        gateway.cli().run(&arguments).failed(2);
+    let node = "nodes add rack --base-url http://x/v1 --with-key";
+    for add in
+        ["credential add openai", "credential add openai --secret", "account add openai --secret", node]
+    {
+        gateway.cli().run(&words(&format!("{add} {OWN}"))).failed(2);
     }
     // While the command runs, its process arguments hold no secret either.
     gateway.emulator.script_all([]);
@@ -607,25 +605,11 @@ async fn rows_come_live_and_in_each_form() {
     // The output states what went wrong, how to fix it, and the id to give the operator.
     let error = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
     assert!(error.contains("\n  fix: ") && error.contains("\n  Tidegate request id: trc_"), "{error}");
-}
-
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_reader_that_leaves_ends_a_command_without_a_word() {
-    let gateway = Gateway::with_own().await;
-    gateway.chat_ok(&question(MINI)).await;
-    gateway.wait_for_usage(1).await;
-    let commands: [&[&str]; 7] = [
-        &["completions", "bash"],
-        &["requests"],
-        &["requests", "--json"],
-        &["requests", "--output", "csv"],
-        &["requests", "--follow"],
-        &["whoami"],
-        &["request", "trc_01900000000070008000000000000000", "--json"],
-    ];
-    for command in commands {
-        let done = gateway.cli().run_unread(command);
+    // A reader that leaves ends a command without a word.
+    let missing = "request trc_01900000000070008000000000000000 --json";
+    let listings = ["requests", "requests --json", "requests --output csv", "requests --follow"];
+    for command in listings.into_iter().chain(["completions bash", "whoami", missing]) {
+        let done = gateway.cli().run_unread(&words(command));
         assert_eq!((done.code, done.stderr.as_str()), (141, ""), "{command:?}");
     }
 }

@@ -738,7 +738,7 @@ impl Gateway {
         gateway
     }
 
-    /// As `with`, on a database of its own on the shared PostgreSQL server. Replicas have the same master key.
+    /// As `with`, on a database of its own on the shared PostgreSQL server; replicas have the same key.
     pub async fn on_postgres(name: &str, more: &[(&str, &str)]) -> Self {
         let server = Server::shared().await.unwrap();
         let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();

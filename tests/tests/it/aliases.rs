@@ -7,7 +7,7 @@ use harness::{Behaviour, Model};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, streaming, trace_of, with};
 use crate::audit::entries;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, config, id_of};
 use crate::wait::{found, until};
@@ -80,8 +80,7 @@ async fn callers_are_split_and_the_records_show_it_exactly() {
         assert_eq!((&shown["chosen"], &shown["targets"]), (&json!("active"), &json!(2)), "{row}");
         assert_eq!(row["requested_model"], "code.best", "{row}");
     }
-    let booked = rows.iter().filter(|row| row["resolved_model"] == MINI).count();
-    assert_eq!(booked, 2 * minis);
+    assert_eq!(rows.iter().filter(|row| row["resolved_model"] == MINI).count(), 2 * minis);
     // Another release splits anew, and the books keep the two apart.
     let at = format!("{ALIASES}/code.best");
     let second =
@@ -90,8 +89,7 @@ async fn callers_are_split_and_the_records_show_it_exactly() {
     assert_eq!(header(&gateway.chat_ok(&question("code.best")).await, RELEASE), release, "not yet");
     let promoted = post(&gateway.admin(), &format!("{at}/promote"), json!({})).await;
     assert_eq!(promoted["release_id"], second["id"], "{promoted}");
-    let moved = assigned(&gateway, "code.best", second["id"].as_str().unwrap()).await;
-    assert_eq!(count(&moved, BIG), 40);
+    assert_eq!(count(&assigned(&gateway, "code.best", second["id"].as_str().unwrap()).await, BIG), 40);
     gateway.listed(121).await;
     for (of, expected) in
         [(release, 81), (second["id"].as_str().unwrap(), 40), ("code.best", 121), ("other", 0)]
@@ -115,14 +113,9 @@ async fn streams_and_errors_name_the_release_and_the_plan_explains_it() {
     assert!(failed.status >= 500, "{}", failed.text());
     assert_eq!(header(&failed, RELEASE), release);
     let record = gateway.settled(&trace_of(&streamed)).await;
-    assert_eq!((&record["resolved_model"], &record["plan"]["resolution"]), (&json!(MINI), &json!("alias")));
-    assert_eq!(record["alias"]["release_id"], release, "{record}");
+    has(&record, json!({"resolved_model": MINI, "/plan/resolution": "alias", "/alias/release_id": release}));
     let plan = gateway.plan(json!({"model": "auto", "end_user": "somebody"})).await;
-    assert_eq!(
-        (&plan["resolved_model"], &plan["alias"]["release_id"]),
-        (&json!(MINI), &json!(release)),
-        "{plan}"
-    );
+    has(&plan, json!({"resolved_model": MINI, "/alias/release_id": release}));
     // A request without an alias has no such header.
     assert_eq!(gateway.chat_ok(&question(MINI)).await.header(RELEASE), None);
     // The list of models has the alias, and so has each single one.
@@ -260,11 +253,9 @@ async fn names_that_could_mean_something_else_are_refused() {
         "scope.alias"
     );
     let other = gateway.credential("openai", OWN_SECOND).await;
-    let of_model = json!({"scope": {"model": MINI}, "profiles": ["byok"]});
-    gateway.route(of_model).await;
+    gateway.route(json!({"scope": {"model": MINI}, "profiles": ["byok"]})).await;
     gateway.route(json!({"scope": {"alias": "auto"}, "credential_ids": [other]})).await;
-    let answer = gateway.chat_ok(&question("auto")).await;
-    assert_eq!(header(&answer, "agent-byok-credential-id"), other);
+    assert_eq!(header(&gateway.chat_ok(&question("auto")).await, "agent-byok-credential-id"), other);
     assert_ne!(header(&gateway.chat_ok(&question(MINI)).await, "agent-byok-credential-id"), other);
 }
 
@@ -295,8 +286,7 @@ async fn the_next_target_serves_where_nothing_offers_the_one_before() {
     assert_eq!(header(&answer, "agent-fallback-used"), "true");
     gateway.emulator.script(OWN, []);
     // What is wrong with the request is wrong everywhere.
-    let failed = gateway.chat(&with(question("cloud.last"), json!({"user": "emu:status=400"}))).await;
-    assert_eq!(failed.status, 400, "{}", failed.text());
+    gateway.chat(&with(question("cloud.last"), json!({"user": "emu:status=400"}))).await.must_be(400);
 }
 
 #[cfg(feature = "broker")]
@@ -349,11 +339,7 @@ async fn a_failing_canary_is_withdrawn_by_itself() {
     assert_eq!(entry["actor"], "system", "{entry}");
     assert!(entry["detail"].as_str().unwrap().contains(&bad), "{entry}");
     let event: Value = serde_json::from_str(&taker.taken().await).unwrap();
-    assert_eq!(
-        (&event["type"], &event["data"]["release_id"]),
-        (&json!("alias.canary_withdrawn"), &json!(bad)),
-        "{event}"
-    );
+    has(&event, json!({"type": "alias.canary_withdrawn", "/data/release_id": bad}));
     let measured = gateway.get(&format!("{at}/measurements")).await;
     let of_bad =
         measured["data"].as_array().unwrap().iter().find(|row| row["release_id"] == bad.as_str()).unwrap();
@@ -384,10 +370,7 @@ async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
     gateway.crash().await;
     assert_eq!(of_canary(&gateway).await, few, "the same callers after a crash");
     let grown = gateway.patch(&at, json!({"canary": {"release_id": second, "percent": 70}})).await;
-    assert_eq!(
-        (&grown["canary"]["release_id"], &grown["canary"]["requests_min"]),
-        (&json!(second), &json!(20))
-    );
+    has(&grown, json!({"/canary/release_id": second, "/canary/requests_min": 20}));
     let more = of_canary(&gateway).await;
     assert!(more.is_superset(&few) && more.len() > few.len() && more.len() < 30, "{few:?} {more:?}");
     // Rolling back ends the canary first, then leads to the release before.
@@ -398,11 +381,7 @@ async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
     let nothing = gateway.admin().post(&format!("{at}/rollback"), &json!({})).await.unwrap();
     problem(&nothing, 409, "nothing_to_roll_back");
     let done = gateway.cli().run(&["alias", "promote", "auto", "--json"]).json();
-    assert_eq!(
-        (&done["release_id"], &done["previous_release_id"]),
-        (&json!(second), &json!(first)),
-        "{done}"
-    );
+    has(&done, json!({"release_id": second, "previous_release_id": first}));
     assert_eq!(of_canary(&gateway).await.len(), 30);
     problem(
         &gateway.admin().post(&format!("{at}/promote"), &json!({})).await.unwrap(),
@@ -446,8 +425,7 @@ async fn every_dialect_takes_an_alias() {
     }
     // The kind of model is checked behind the alias.
     let wrong = json!({"model": "auto", "input": "hello"});
-    let answer = gateway.client().post("/v1/embeddings", &wrong).await.unwrap();
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    gateway.client().post("/v1/embeddings", &wrong).await.unwrap().must_be(400);
 }
 
 #[cfg(feature = "broker")]

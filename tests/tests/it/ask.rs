@@ -221,3 +221,12 @@ pub fn has(object: &Value, fields: Value) {
 pub fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
+/// Checks that an object has these fields with these values, and maybe others; a name with slashes is a pointer.
+#[track_caller]
+pub fn has(object: &Value, fields: Value) {
+    let Value::Object(fields) = fields else { panic!("fields are an object") };
+    for (name, value) in fields {
+        let found = if name.starts_with('/') { object.pointer(&name) } else { object.get(&name) };
+        assert_eq!(found.unwrap_or(&Value::Null), &value, "{name}: {object}");
+    }
+}

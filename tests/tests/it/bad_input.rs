@@ -204,8 +204,7 @@ async fn wrong_requests_are_told_counted_and_never_sent() {
         let answer = gateway.client().call(case.method.clone(), case.path, &headers, case.body.clone()).await;
         check(case, &answer.unwrap_or_else(|error| panic!("{}: {error}", case.name)));
         let count = |counts: &BTreeMap<String, u64>| counts.get(case.code).copied().unwrap_or(0);
-        let after = refusals(&gateway).await;
-        assert_eq!(count(&after), count(&before) + 1, "{} is not counted", case.name);
+        assert_eq!(count(&refusals(&gateway).await), count(&before) + 1, "{} is not counted", case.name);
     }
     assert_eq!(gateway.emulator.journal().len(), 0, "something reached upstream");
     assert!(gateway.process().exited().unwrap().is_none());
@@ -220,8 +219,7 @@ async fn keys_that_do_not_fit_are_told_apart() {
     gateway.credential("openai", OWN).await;
     let (revoked, id) = gateway.key(json!({"name": "revoked"})).await;
     gateway.remove(&format!("/v2/api-keys/{id}")).await;
-    let past = json!({"name": "expired", "expires_at": "2020-01-01T00:00:00Z"});
-    let (expired, _) = gateway.key(past).await;
+    let (expired, _) = gateway.key(json!({"name": "expired", "expires_at": "2020-01-01T00:00:00Z"})).await;
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     let (elsewhere, _) = gateway.key(json!({"name": "elsewhere", "ip_allowlist": ["203.0.113.0/24"]})).await;
     let mut mistyped = gateway.founded.api_key.clone();
@@ -239,8 +237,7 @@ async fn keys_that_do_not_fit_are_told_apart() {
         (elsewhere.as_str(), 403, "ip_not_allowed"),
     ];
     for (key, status, code) in cases {
-        let answer = gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap();
-        let error = refused(&answer, status, code);
+        let error = refused(&gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap(), status, code);
         assert!(!error["message"].as_str().unwrap().contains(key), "the message repeats the key");
         assert!(refusals(&gateway).await.contains_key(code), "{code} is not counted");
     }

@@ -106,6 +106,5 @@ async fn a_node_that_was_resumed_serves_again() {
     gateway.cli().run(&["nodes", "drain", &node]).ok();
     assert_eq!(gateway.chat(&question("tide-1")).await.status, 404);
     gateway.cli().run(&["nodes", "resume", &node]).ok();
-    let answer = gateway.chat_ok(&question("tide-1")).await;
-    assert_eq!(answer.header("agent-node-id"), json!(node).as_str());
+    assert_eq!(gateway.chat_ok(&question("tide-1")).await.header("agent-node-id"), json!(node).as_str());
 }

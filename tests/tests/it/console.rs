@@ -70,8 +70,7 @@ async fn the_main_path_is_walked_by_keyboard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_done_is_done() {
     let (gateway, _node) = with_echo().await;
-    let emulator = gateway.emulator.origin();
-    let held = walk("actions.mjs", &gateway, &[&emulator, OWN, OWN_SECOND]).await;
+    let held = walk("actions.mjs", &gateway, &[&gateway.emulator.origin(), OWN, OWN_SECOND]).await;
     let expected = [
         "key_is_made_and_revoked",
         "credential_is_sealed_verified_rotated",
@@ -207,9 +206,8 @@ async fn a_failure_is_understood_and_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_provider_has_its_form() {
     let gateway = Gateway::start().await;
-    let held = walk("forms.mjs", &gateway, &[]).await;
     assert_eq!(
-        held,
+        walk("forms.mjs", &gateway, &[]).await,
         ["every_kind_is_offered", "each_provider_is_added_by_its_form", "forms_follow_their_schema"]
     );
 }
@@ -465,9 +463,8 @@ async fn tasks_are_followed_and_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_is_edited() {
     let gateway = Gateway::start().await;
-    let held = walk("flows.mjs", &gateway, &[]).await;
     assert_eq!(
-        held,
+        walk("flows.mjs", &gateway, &[]).await,
         [
             "each_problem_is_at_its_line",
             "a_version_is_compared_and_saved",
@@ -480,17 +477,15 @@ async fn a_flow_is_edited() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_defined_and_answers() {
     let (gateway, _node) = with_echo().await;
-    let held = walk("agents.mjs", &gateway, &[]).await;
-    assert_eq!(held, ["an_agent_is_defined", "it_answers_in_a_chat"]);
+    assert_eq!(walk("agents.mjs", &gateway, &[]).await, ["an_agent_is_defined", "it_answers_in_a_chat"]);
 }
 
 #[cfg(feature = "console")]
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_kept_opened_and_compared() {
     let (gateway, _node) = with_echo().await;
-    let held = walk("contents.mjs", &gateway, &[]).await;
     assert_eq!(
-        held,
+        walk("contents.mjs", &gateway, &[]).await,
         ["a_project_says_what_it_keeps", "content_is_opened_and_compared", "a_session_is_a_conversation"]
     );
 }

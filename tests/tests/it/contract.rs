@@ -16,8 +16,7 @@ async fn a_lists_query_is_read_for_every_scope() {
     let gateway = Gateway::start().await;
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     for key in [&reader, &gateway.founded.admin_key] {
-        let answer = gateway.with_key(key).get("/v2/workspaces?limit=AAA").await.unwrap();
-        assert_eq!(answer.status, 400, "{}", answer.text());
+        gateway.with_key(key).get("/v2/workspaces?limit=AAA").await.unwrap().must_be(400);
         assert_eq!(gateway.with_key(key).get("/v2/workspaces?limit=1").await.unwrap().status, 200);
     }
 }
@@ -25,8 +24,7 @@ async fn a_lists_query_is_read_for_every_scope() {
 #[tokio::test]
 async fn the_served_document_is_the_checked_in_one() {
     let gateway = Gateway::start().await;
-    let served = gateway.client().get("/v2/openapi.json").await.unwrap();
-    assert_eq!(served.status, 200, "{}", served.text());
+    let served = gateway.client().get("/v2/openapi.json").await.unwrap().must_be(200);
     let kept = std::fs::read(workspace().join("docs/openapi.json")).unwrap();
     assert_eq!(served.json(), serde_json::from_slice::<Value>(&kept).unwrap());
 }
@@ -87,8 +85,7 @@ async fn a_list_is_no_object() {
     }
     // An integer may be written with a zero fraction.
     let whole = r#"{"name": "whole", "limits": {"requests_per_minute": 5.0}}"#;
-    let made = admin.call(Method::POST, "/v2/projects", &json, whole).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
+    admin.call(Method::POST, "/v2/projects", &json, whole).await.unwrap().must_be(201);
 }
 
 /// A route of an alias that nobody made is refused like any wrong field, a token that nobody made by a code of
@@ -163,8 +160,7 @@ async fn a_cursor_is_good_for_one_list() {
     for name in ["a", "b", "c"] {
         gateway.make("/v2/api-keys", json!({"name": name})).await;
     }
-    let page = gateway.get("/v2/api-keys?limit=1").await;
-    let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    let cursor = gateway.get("/v2/api-keys?limit=1").await["next_cursor"].as_str().unwrap().to_owned();
     let next = gateway.get(&format!("/v2/api-keys?limit=2&cursor={cursor}")).await;
     assert_eq!(next["data"].as_array().unwrap().len(), 2);
     let project = &gateway.founded.project_id;
@@ -192,8 +188,7 @@ async fn a_cursor_is_good_for_one_list() {
 async fn a_version_is_answered_and_an_unknown_one_refused() {
     let gateway = Gateway::start().await;
     let (admin, stranger) = (gateway.admin(), Client::new(&gateway.origin));
-    let response = admin.get("/v2/projects").await.unwrap();
-    let version = response.header("tidegate-version").unwrap().to_owned();
+    let version = admin.get("/v2/projects").await.unwrap().header("tidegate-version").unwrap().to_owned();
     let is_a_date = |text: &str| {
         text.len() == 10
             && text

@@ -66,8 +66,7 @@ fn empty(path: &Path, _: &[usize]) {
 }
 
 fn overwrite(path: &Path, _: &[usize]) {
-    let length = std::fs::read(path).unwrap().len();
-    std::fs::write(path, vec![0; length]).unwrap();
+    std::fs::write(path, vec![0; std::fs::read(path).unwrap().len()]).unwrap();
 }
 
 fn remove(path: &Path, _: &[usize]) {

@@ -6,7 +6,7 @@ use harness::client::{Answer, Client};
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, question, with};
+use crate::ask::{MINI, has, problem, question, with};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config};
 
@@ -27,17 +27,14 @@ async fn repeated(gateway: &Gateway, client: &Client, count: usize) -> Vec<Value
     let mut records = Vec::new();
     for number in 0..count {
         let body = json!({"model": CLAUDE, "max_tokens": 64, "system": system, "messages": [{"role": "user", "content": format!("Question {number}")}]});
-        let answer = client.post("/v1/messages", &body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = client.post("/v1/messages", &body).await.unwrap().must_be(200);
         records.push(gateway.settled(answer.header("agent-trace-id").unwrap()).await);
     }
     records
 }
 
 async fn made(client: &Client, body: Value) -> Value {
-    let answer = client.post(PATH, &body).await.unwrap();
-    assert_eq!(answer.status, 201, "{}", answer.text());
-    answer.json()
+    client.post(PATH, &body).await.unwrap().must_be(201).json()
 }
 
 fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
@@ -241,8 +238,7 @@ async fn a_report_is_verified_without_a_gateway_and_fails_by_one_byte() {
     let failed = offline.run(&["diagnostics", "verify", &changed]).failed(11);
     assert!(failed.contains("changed after it was signed"), "{failed}");
     let one_byte = uploaded.replacen("prompt tokens", "prompt tokenz", 1);
-    let one_byte = saved(folder.path(), "one-byte.json", &one_byte);
-    offline.run(&["diagnostics", "verify", &one_byte]).failed(11);
+    offline.run(&["diagnostics", "verify", &saved(folder.path(), "one-byte.json", &one_byte)]).failed(11);
 }
 
 /// A budget that will not last.
@@ -261,8 +257,7 @@ async fn budgets_at_risk_are_found() {
     let budget = gateway.make("/v2/budgets", body).await;
     let report = made(&gateway.admin(), json!({"window": "24h"})).await;
     let found = finding(&report, "budget_at_risk");
-    assert_eq!((&found["subject"], &found["mend"]["page"]), (&budget["id"], &json!("/budgets")));
-    assert_eq!(found["money_meaning"], "at_risk");
+    has(found, json!({"subject": budget["id"], "/mend/page": "/budgets", "money_meaning": "at_risk"}));
     let of_model = made(&gateway.admin(), json!({"window": "24h", "model": MINI})).await;
     assert!(
         of_model["findings"].as_array().unwrap().iter().all(|finding| finding["kind"] != "budget_at_risk")

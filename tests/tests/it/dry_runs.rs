@@ -3,7 +3,7 @@
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, question, trace_of, with};
+use crate::ask::{MINI, has, problem, question, trace_of, with};
 use crate::gateway::{Gateway, OWN, POOL, id_of};
 
 const BIG: &str = "openai/gpt-4o";
@@ -61,11 +61,7 @@ async fn a_new_route_moves_its_requests_at_the_prices_of_where_they_go() {
     let (before, after) = (billed(&records), billed(minis) * MARKUP + billed(bigs));
     assert!(before > 0 && after > before);
     let cost = &found["cost"];
-    assert_eq!(
-        (&cost["before_nanos"], &cost["after_nanos"], &cost["requests"]),
-        (&json!(before), &json!(after), &json!(10)),
-        "{cost}"
-    );
+    has(cost, json!({"before_nanos": before, "after_nanos": after, "requests": 10}));
     let moves = found["moves"].as_array().unwrap();
     assert_eq!(moves.len(), 1, "{found}");
     let moved = &moves[0];
@@ -102,8 +98,7 @@ async fn a_change_or_removal_tells_what_is_refused_and_what_is_not_known() {
     assert_eq!(found["cost"]["requests"], 4, "{found}");
     gateway.patch(&format!("/v2/routes/{route}"), json!({"profiles": ["byoc"]})).await;
     let removed = dry_run(&gateway, OF_ROUTES, json!({"route_id": route, "remove": true})).await;
-    assert_eq!(removed["refusals"], json!({"new": 0, "gone": 6}), "{removed}");
-    assert_eq!(removed["moves"][0]["to"]["profile"], "byok", "{removed}");
+    has(&removed, json!({"refusals": {"new": 0, "gone": 6}, "/moves/0/to/profile": "byok"}));
     // A prompt's tokens, the time and whether there were tools are kept; metadata is not.
     let managed = |when: Value| json!({"route": {"when": when, "profiles": ["managed_provider"]}});
     let sized = dry_run(&gateway, OF_ROUTES, managed(json!({"prompt_tokens_max": 1_000_000}))).await;
@@ -134,32 +129,27 @@ async fn a_route_for_requests_with_tools_moves_those_that_had_some() {
         (
             "/v1/chat/completions",
             json!({"model": MINI, "messages": text}),
-            json!({"tools": [
-            {"type": "function", "function": {"name": "f", "parameters": schema}}]}),
+            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]}),
         ),
         (
             "/v1/responses",
             json!({"model": MINI, "input": "hello"}),
-            json!({"tools": [
-            {"type": "function", "name": "f", "parameters": schema}]}),
+            json!({"tools": [{"type": "function", "name": "f", "parameters": schema}]}),
         ),
         (
             "/v1/messages",
             json!({"model": MINI, "max_tokens": 9, "messages": text}),
-            json!({"tools": [
-            {"name": "f", "input_schema": schema}]}),
+            json!({"tools": [{"name": "f", "input_schema": schema}]}),
         ),
         (
             &*gemini,
             json!({"contents": [{"parts": [{"text": "hello"}]}]}),
-            json!({"tools": [
-            {"functionDeclarations": [{"name": "f"}]}]}),
+            json!({"tools": [{"functionDeclarations": [{"name": "f"}]}]}),
         ),
         (
             &*converse,
             json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}),
-            json!({"toolConfig": {"tools": [
-            {"toolSpec": {"name": "f", "inputSchema": {"json": schema}}}]}}),
+            json!({"toolConfig": {"tools": [{"toolSpec": {"name": "f", "inputSchema": {"json": schema}}}]}}),
         ),
     ];
     let mut with_tools = Vec::new();
@@ -196,10 +186,9 @@ async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
     ] {
         let found = dry_run(&gateway, &format!("{OF_ROUTES}{query}"), body.clone()).await;
         let requests = &found["requests"];
-        let expected = (&json!(compared), &json!(matched), &json!(false));
         assert_eq!(
             (&requests["compared"], &requests["matched"], &requests["has_more"]),
-            expected,
+            (&json!(compared), &json!(matched), &json!(false)),
             "{query}: {found}"
         );
         assert_eq!(found["changed"], compared, "{query}: {found}");
@@ -244,8 +233,7 @@ async fn a_wrong_dry_run_is_refused_as_its_save_would_be_and_another_tenant_sees
     let body = json!({"route": {"profiles": ["managed_provider"]}});
     let found = tried(&stranger, OF_ROUTES, body).await.json();
     assert_eq!((&found["requests"]["matched"], &found["changed"]), (&json!(0), &json!(0)), "{found}");
-    let body = json!({"route_id": route, "remove": true});
-    problem(&tried(&stranger, OF_ROUTES, body).await, 404, "not_found");
+    problem(&tried(&stranger, OF_ROUTES, json!({"route_id": route, "remove": true})).await, 404, "not_found");
 }
 
 #[cfg(feature = "broker")]
@@ -323,8 +311,7 @@ async fn releases_are_compared(gateway: &Gateway) {
     let made = gateway.make(ALIASES, json!({"name": "auto", "targets": first})).await;
     let second = json!({
         "targets": [{"model": MINI, "weight": 50}, {"model": "openai/gpt-5-mini"}],
-        "parameters": {"temperature": {"max": 1.0}},
-        "activate": true,
+        "parameters": {"temperature": {"max": 1.0}}, "activate": true,
     });
     let second = gateway.make(&format!("{ALIASES}/auto/releases"), second).await;
     let found = gateway.get(&format!("{ALIASES}/auto/diff")).await;
@@ -334,8 +321,7 @@ async fn releases_are_compared(gateway: &Gateway) {
         {"model": "openai/gpt-5-mini", "change": "added", "before": null, "after": 1},
         {"model": BIG, "change": "removed", "before": 10, "after": null},
     ]);
-    assert_eq!(found["targets"], expected, "{found}");
-    assert_eq!(found["changes"][0]["field"], "parameters", "{found}");
+    has(&found, json!({"targets": expected, "/changes/0/field": "parameters"}));
     manifests_are_compared(gateway, &found["changes"]).await;
     let path = format!("{ALIASES}/auto/diff?from=alr_nothing");
     problem(&gateway.admin().get(&path).await.unwrap(), 404, "not_found");

@@ -26,9 +26,7 @@ async fn found(gateway: &Gateway, filter: &str) -> Vec<Value> {
 }
 
 async fn days(client: &Client, query: &str) -> Value {
-    let answer = client.get(&format!("/v2/usage?group_by=end_user{query}")).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    client.get(&format!("/v2/usage?group_by=end_user{query}")).await.unwrap().must_be(200).json()
 }
 
 #[tokio::test]
@@ -74,8 +72,7 @@ async fn each_is_found_and_summed_by_a_hash_of_the_name_in_every_dialect() {
     let speed = gateway.get("/v2/analytics?group_by=end_user").await;
     assert_eq!(row(&speed["data"], "end_user", id)["success_rate"], 1.0, "{speed}");
     for query in ["group_by=end_user,model", "group_by=end_user&interval=hour", "group_by=end_user&model=x"] {
-        let answer = gateway.admin().get(&format!("/v2/usage?{query}")).await.unwrap();
-        problem(&answer, 400, "invalid_value");
+        problem(&gateway.admin().get(&format!("/v2/usage?{query}")).await.unwrap(), 400, "invalid_value");
     }
     let listed = gateway.cli().run(&["usage", "--by", "end_user"]).ok();
     assert!(listed.contains(id), "{listed}");
@@ -93,8 +90,7 @@ async fn what_was_stored_for_one_is_purged_by_name() {
     gateway.credential("openai", OWN).await;
     let keyed = |name: &str| gateway.client().header("idempotency-key", format!("once for {name}"));
     for name in [ADA, "crane"] {
-        let answer = keyed(name).post(CHAT, &of(name)).await.unwrap();
-        gateway.settled(&trace_of(&answer)).await;
+        gateway.settled(&trace_of(&keyed(name).post(CHAT, &of(name)).await.unwrap())).await;
     }
     let purge = gateway.make("/v2/purge-jobs", json!({"end_user": ADA})).await;
     assert!(purge["scope"]["end_user_id"].as_str().unwrap().starts_with("eu_"), "{purge}");
@@ -120,8 +116,7 @@ pub async fn tasks_agents_and_adapters_are_summed(gateway: &Gateway) {
     tasks::ended(&client, run).await;
     gateway.node("attic", &[LOCAL_MODEL]).await;
     let law = [("x-hybrie-adapter-id".to_owned(), "law".to_owned())];
-    let with_law = Behaviour { headers: law.into(), ..Behaviour::ok() };
-    gateway.emulator.script(NODE, [with_law.always()]);
+    gateway.emulator.script(NODE, [Behaviour { headers: law.into(), ..Behaviour::ok() }.always()]);
     let trace = trace_of(&client.post(CHAT, &question(LOCAL_MODEL)).await.unwrap());
     assert_eq!(gateway.settled(&trace).await["adapter"], "law");
     let total = crate::wait::found("all five are booked", async || {

@@ -43,8 +43,7 @@ async fn an_app_a_flow_and_an_agent_say_that_a_schema_takes_too_long() {
     gateway.emulator.script(OWN, [Behaviour::ok().text("{}").always()]);
     let config = json!({"core_app": {"ref": MINI}, "system_prompt": "s", "output_schema": endless()});
     let body = json!({"agent_config": config, "input": {"text": "hello"}});
-    let sent = client.post("/v1/agents/run", &body).await.unwrap();
-    assert_eq!(sent.status, 200, "{}", sent.text());
+    let sent = client.post("/v1/agents/run", &body).await.unwrap().must_be(200);
     let chat = sent.json()["data"]["assistant_message"]["chat_id"].as_str().unwrap().to_owned();
     found("the turn to fail", async || {
         let chat = client.get(&format!("/chats/{chat}")).await.unwrap().json();

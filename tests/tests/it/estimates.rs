@@ -161,8 +161,7 @@ async fn clients_that_expect_usage_are_told_the_estimate() {
             answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
         let reported = usage(&if is_stream { last_usage(&answer) } else { answer.json() });
         assert!(reported.iter().all(|tokens| *tokens > 0), "{path}: {}", answer.text());
-        let mark = (!is_stream).then_some("1");
-        assert_eq!(answer.header("x-tidegate-estimate"), mark, "{path}");
+        assert_eq!(answer.header("x-tidegate-estimate"), (!is_stream).then_some("1"), "{path}");
         let row = gateway.settled(&trace_of(&answer)).await;
         assert_eq!((tokens(&row), &row["estimated"]), (reported, &json!(true)), "{path}: {row}");
     }
@@ -172,8 +171,7 @@ async fn clients_that_expect_usage_are_told_the_estimate() {
 #[tokio::test]
 async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess() {
     let gateway = gateway().await;
-    let counting = Behaviour::ok().counted(31, 0, 17).always();
-    gateway.emulator.script(CUSTOM, [counting]);
+    gateway.emulator.script(CUSTOM, [Behaviour::ok().counted(31, 0, 17).always()]);
     let messages =
         json!({"model": LOCAL, "max_tokens": 50, "messages": [{"role": "user", "content": "hello there"}]});
     let answer = gateway.client().post("/v1/messages", &messages).await.unwrap();

@@ -57,8 +57,7 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
         ids.push(trace_of(&first));
     }
     assert_eq!(gateway.calls(OWN).len(), 3);
-    let sums = gateway.wait_for_usage(3).await;
-    assert_eq!(sums["requests"], 3);
+    assert_eq!(gateway.wait_for_usage(3).await["requests"], 3);
     let record: Vec<_> =
         gateway.requests(50).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(record, ids, "a replay isn't a record");
@@ -78,8 +77,7 @@ async fn settled_requests_are_counted(gateway: &Gateway) {
     let (admin, _) = gateway.key(json!({"name": "scraper", "scopes": ["admin"]})).await;
     for (key, is_whole) in [(&gateway.founded.admin_key, true), (&admin, false)] {
         // Through a proxy, a key is needed.
-        let client = gateway.with_key(key).header("via", "1.1 proxy");
-        let page = client.get("/metrics").await.unwrap();
+        let page = gateway.with_key(key).header("via", "1.1 proxy").get("/metrics").await.unwrap();
         let text = page.text();
         assert_eq!((page.status, text.contains(&line)), (200, is_whole), "{text}");
         for family in ["tokens_total", "provider_cost_usd_total", "request_duration_seconds_bucket"] {
@@ -100,8 +98,7 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
     keyed(gateway.client(), "k", &question(MINI)).await;
     let other = with(question(MINI), json!({"temperature": 0.5}));
     let answer = keyed(gateway.client(), "k", &other).await;
-    let error = refused(&answer, 409, "idempotency_conflict");
-    assert_eq!(error["param"], "Idempotency-Key");
+    assert_eq!(refused(&answer, 409, "idempotency_conflict")["param"], "Idempotency-Key");
     assert_eq!(answer.header("x-should-retry"), Some("false"), "SDKs retry a 409 by themselves");
     // Each alias of a path counts as its own path.
     let run = json!({"app": MINI, "input": {"prompt": "hello"}});
@@ -236,8 +233,7 @@ async fn storm(
 fn all_are_one(answers: &[Answer]) {
     let first = whole(&answers[0]);
     assert!(answers.iter().all(|answer| whole(answer) == first));
-    let originals = answers.iter().filter(|answer| answer.header(REPLAY) == Some("false")).count();
-    assert_eq!(originals, 1);
+    assert_eq!(answers.iter().filter(|answer| answer.header(REPLAY) == Some("false")).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -392,8 +388,7 @@ async fn a_kept_answer_that_was_touched_is_refused() {
     assert!(Command::new(python).args(["-c", swap, &database]).status().unwrap().success());
     gateway.start_again().await;
     for key in ["a", "b"] {
-        let answer = keyed(gateway.client(), key, &question(MINI)).await;
-        refused(&answer, 500, "idempotent_answer_unreadable");
+        refused(&keyed(gateway.client(), key, &question(MINI)).await, 500, "idempotent_answer_unreadable");
     }
     assert_eq!(gateway.calls(OWN).len(), calls);
     let deadline = Instant::now() + WITHIN;
@@ -419,8 +414,7 @@ async fn a_write_of_v2_is_made_once() {
     let again = admin.post("/v2/projects", &json!({"name": "one"})).await.unwrap();
     assert_eq!(again.header(REPLAY), Some("true"), "{}", again.text());
     assert_eq!(whole(&again), whole(&first));
-    let answer = admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap();
-    problem(&answer, 409, "idempotency_conflict");
+    problem(&admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap(), 409, "idempotency_conflict");
     // The same key on another path.
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
     assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);

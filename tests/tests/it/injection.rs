@@ -193,8 +193,7 @@ async fn bodies_are_texts() {
                 let mut body = prepared.body.clone();
                 *body.pointer_mut(&pointer).unwrap() = Value::from(text);
                 let (client, path) = (prepared.client.clone(), prepared.path.clone());
-                let one = Try { client, method: method.clone(), path, body };
-                let answer = one.call("?dry_run=true").await;
+                let answer = Try { client, method: method.clone(), path, body }.call("?dry_run=true").await;
                 assert!(answer.status < 500, "{method} {pattern} {pointer} {text}: {}", answer.text());
                 tried += 1;
                 texts_tried.insert(text);

@@ -6,7 +6,7 @@ use harness::Behaviour;
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused, said, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, said, streaming, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 
 /// Its context is three times that of `MINI`.
@@ -57,11 +57,7 @@ async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
             models.push("gpt-5-mini");
             assert_eq!(asked(&gateway, OWN), models, "{class}");
             let record = record_of(&gateway, &answer).await;
-            assert_eq!(
-                (&record["requested_model"], &record["resolved_model"]),
-                (&json!(MINI), &json!(LARGE))
-            );
-            assert_eq!(record["fallback_used"], true, "{record}");
+            has(&record, json!({"requested_model": MINI, "resolved_model": LARGE, "fallback_used": true}));
             assert_eq!(record["model_fallback"]["on"], class, "{record}");
             let detail = record["model_fallback"]["detail"].as_str().unwrap();
             assert!(detail.starts_with(&format!("{MINI} was left for {LARGE}: ")), "{detail}");
@@ -100,10 +96,7 @@ async fn without_the_list_or_its_class_a_failure_is_the_answer() {
                     "{class}: {new:?}"
                 );
                 let record = record_of(&gateway, &answer).await;
-                assert_eq!(
-                    (&record["resolved_model"], &record["model_fallback"]),
-                    (&json!(MINI), &Value::Null)
-                );
+                has(&record, json!({"resolved_model": MINI, "model_fallback": null}));
             }
         }
     }
@@ -119,16 +112,14 @@ async fn a_prompt_that_is_known_to_be_too_long_goes_to_the_larger_model_at_once(
         let plan = gateway.plan(json!({"request": body})).await;
         assert!(plan["too_long"].as_str().is_some_and(|why| why.contains("128000")), "{}", plan["too_long"]);
         assert_eq!(plan["model_fallbacks"][0]["attempts"][0]["upstream_model"], "gpt-5-mini", "{plan}");
-        let answer = gateway.chat(&body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = gateway.chat(&body).await.must_be(200);
         assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
         assert_eq!(answer.header("agent-attempts"), Some("1"));
         let record = record_of(&gateway, &answer).await;
         assert_eq!(record["model_fallback"]["on"], "context_length", "{record}");
         assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record}");
     }
-    let short = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(short.header("agent-resolved-model"), Some(MINI));
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-resolved-model"), Some(MINI));
     assert_eq!(asked(&gateway, OWN), ["gpt-5-mini", "gpt-5-mini", "gpt-4o-mini"]);
 }
 
@@ -143,8 +134,7 @@ async fn a_model_that_the_policy_forbids_is_not_asked() {
         )
         .await;
     let plan = gateway.plan(json!({"model": MINI})).await;
-    assert_eq!(plan["model_fallbacks"][0]["error"]["code"], "policy_forbids", "{plan}");
-    assert_eq!(plan["model_fallbacks"][0]["attempts"], json!([]), "{plan}");
+    has(&plan, json!({"/model_fallbacks/0/error/code": "policy_forbids", "/model_fallbacks/0/attempts": []}));
     for body in [question(MINI), streaming(MINI)] {
         gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
         refused(&gateway.chat(&body).await, 400, "content_filter");
@@ -211,8 +201,7 @@ async fn the_model_does_not_change_once_the_head_is_out() {
     let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
     assert_eq!(stream.header("agent-resolved-model"), Some(MINI));
     let (events, _) = stream.events().await;
-    let last = events.last().map(String::as_str).unwrap_or_default();
-    assert!(last.contains("\"error\""), "{events:?}");
+    assert!(events.last().map(String::as_str).unwrap_or_default().contains("\"error\""), "{events:?}");
     assert!(asked(&gateway, OWN).iter().all(|model| model == "gpt-4o-mini"), "{:?}", asked(&gateway, OWN));
 }
 
@@ -228,8 +217,7 @@ async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
         (json!({"on": ["outage"], "model": ""}), 400, "invalid_value"),
         (json!({"on": ["outage"], "model": "nobody-knows-this"}), 404, "model_not_found"),
     ] {
-        let body = json!({"model_fallbacks": [entry]});
-        let answer = gateway.admin().post("/v2/routes", &body).await.unwrap();
+        let answer = gateway.admin().post("/v2/routes", &json!({"model_fallbacks": [entry]})).await.unwrap();
         let said = problem(&answer, status, code);
         assert!(said["detail"].as_str().is_some(), "{said}");
     }
@@ -250,8 +238,7 @@ async fn an_alias_keeps_its_release_where_its_model_is_left() {
         .make("/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI, "weight": 1}]}))
         .await;
     gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
-    let answer = gateway.chat(&question("auto")).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.chat(&question("auto")).await.must_be(200);
     assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
     let release = answer.header("agent-alias-release").unwrap();
     assert!(made.to_string().contains(release), "{made}");
@@ -273,8 +260,7 @@ async fn a_hedged_model_is_left_as_a_whole() {
     let late = Behaviour::status(400).code("context_length_exceeded").latency(Duration::from_secs(1));
     gateway.emulator.script(OWN, [late.clone()]);
     gateway.emulator.script(OWN_SECOND, [late]);
-    let answer = gateway.chat(&question(MINI)).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = gateway.chat(&question(MINI)).await.must_be(200);
     assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
     let record = record_of(&gateway, &answer).await;
     let attempts = record["attempts"].as_array().unwrap();
@@ -296,8 +282,7 @@ async fn what_another_model_answered_is_not_given_again_for_the_one_that_was_lef
     gateway.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
     gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
     for (cache, model) in [("miss", LARGE), ("miss", MINI), ("hit", MINI)] {
-        let answer = gateway.chat(&question(MINI)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = gateway.chat(&question(MINI)).await.must_be(200);
         assert_eq!(answer.header("agent-cache"), Some(cache), "{model}");
         assert_eq!(answer.header("agent-resolved-model"), Some(model), "{cache}");
     }
@@ -315,8 +300,7 @@ async fn a_model_that_the_request_cannot_be_translated_for_is_passed_over() {
     gateway.make("/v2/provider-credentials", anthropic).await;
     for body in [question(MINI), streaming(MINI)] {
         gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
-        let answer = gateway.chat(&with(body, json!({"n": 2}))).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = gateway.chat(&with(body, json!({"n": 2}))).await.must_be(200);
         assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
         let record = record_of(&gateway, &answer).await;
         let detail = record["model_fallback"]["detail"].as_str().unwrap();

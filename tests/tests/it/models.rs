@@ -18,9 +18,7 @@ fn ids(list: &Value) -> Vec<String> {
 }
 
 async fn listed(gateway: &Gateway) -> Vec<String> {
-    let answer = gateway.client().get("/v1/models").await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    ids(&answer.json())
+    ids(&gateway.client().get("/v1/models").await.unwrap().must_be(200).json())
 }
 
 #[tokio::test]

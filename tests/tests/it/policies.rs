@@ -3,7 +3,7 @@
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, problem, question, refused, streaming, with};
+use crate::ask::{MINI, has, problem, question, refused, streaming, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
 use crate::wait::a_minute_with_room;
@@ -93,8 +93,7 @@ async fn what_a_policy_allows_is_asked_in_the_place_of_what_it_does_not() {
     assert_eq!(answer.header("agent-byok-credential-id"), kept["id"].as_str());
     // The workspace's own machines count as zero retention.
     gateway.node("rack", &[LOCAL_MODEL]).await;
-    let answer = gateway.chat_ok(&question(LOCAL_MODEL)).await;
-    assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
+    assert_eq!(gateway.chat_ok(&question(LOCAL_MODEL)).await.header("agent-execution-profile"), Some("byoc"));
 }
 
 /// A forbidden target is refused as forbidden whether it is available or not; and the refusal is audited,
@@ -154,8 +153,7 @@ async fn what_is_no_policy_is_told() {
         (json!({"project_id": project, "allowed_file_kinds": ["tape"]}), 400, "invalid_value"),
         (json!({"project_id": project, "limits": {"max_output_tokens": 0}}), 400, "invalid_value"),
     ] {
-        let answer = gateway.admin().post(POLICIES, &body).await.unwrap();
-        problem(&answer, status, code);
+        problem(&gateway.admin().post(POLICIES, &body).await.unwrap(), status, code);
     }
     let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let path = format!("{POLICIES}/{}", id_of(&made));
@@ -194,10 +192,8 @@ async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
     let answer = gateway.admin().call(http::Method::PATCH, &path, &json, looser).await.unwrap();
     problem(&answer, 400, "policy_loosens");
     let effective = gateway.get(&format!("{POLICIES}/effective?project_id={project}")).await;
-    assert_eq!(effective["policy_ids"], json!([wide["id"], own["id"]]), "{effective}");
-    assert_eq!(effective["allowed_models"], json!(["openai/gpt-4o*"]), "{effective}");
-    assert_eq!(effective["retention"], "zero", "{effective}");
-    assert_eq!(effective["limits"], json!({"max_output_tokens": 100}), "{effective}");
+    has(&effective, json!({"policy_ids": [wide["id"], own["id"]], "allowed_models": ["openai/gpt-4o*"]}));
+    has(&effective, json!({"retention": "zero", "limits": {"max_output_tokens": 100}}));
     assert_eq!(effective["allowed_regions"], Value::Null, "{effective}");
     // A workspace that tightens later binds projects that allow more.
     gateway.patch(&format!("{POLICIES}/{}", id_of(&wide)), json!({"allowed_models": ["anthropic/"]})).await;
@@ -223,14 +219,9 @@ async fn a_region_policy_is_set_by_either_path_and_verb() {
     for (path, prefix) in [("/v2/regional-policy", "rgn_"), ("/v2/governance/regional-policy", "rgp_")] {
         for method in [http::Method::POST, http::Method::PUT] {
             let body = json!({"region_policy": "eu_only", "data_boundary": "no_openrouter"}).to_string();
-            let answer = gateway.admin().call(method, path, &json, body).await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            let set = answer.json();
+            let set = gateway.admin().call(method, path, &json, body).await.unwrap().must_be(200).json();
             assert!(set["id"].as_str().unwrap().starts_with(prefix), "{set}");
-            assert_eq!(
-                (&set["region_policy"], &set["data_boundary"]),
-                (&json!("eu_only"), &json!("no_openrouter"))
-            );
+            has(&set, json!({"region_policy": "eu_only", "data_boundary": "no_openrouter"}));
             let regions = set["allowed_regions"].as_array().unwrap();
             assert!(regions.contains(&json!("eu-west-1")) && !regions.contains(&json!("us-east-1")), "{set}");
             ids.push(set["policy_id"].as_str().unwrap().to_owned());
@@ -352,10 +343,7 @@ async fn refusals_are_counted_by_policy_rule_and_project() {
     let counts: Vec<_> = rows.iter().map(|row| (row["rule"].clone(), row["requests"].clone())).collect();
     assert_eq!(counts, [(json!("profiles"), json!(2)), (json!("required_metadata"), json!(1))], "{counted}");
     for row in rows {
-        assert_eq!(
-            (&row["policy_id"], &row["project_id"]),
-            (&made["id"], &json!(gateway.founded.project_id))
-        );
+        has(row, json!({"policy_id": made["id"], "project_id": gateway.founded.project_id}));
         assert_eq!(row.get("start"), None, "{row}");
     }
     assert_eq!(counted["partial"], false, "{counted}");

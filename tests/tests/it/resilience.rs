@@ -9,7 +9,7 @@ use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, question, streaming, trace_of, with};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::wait::{a_pause, until};
@@ -17,10 +17,8 @@ use crate::wait::{a_pause, until};
 /// A credential of the workspace's own at this address.
 async fn credential_at(gateway: &Gateway, secret: &str, base_url: String, more: Value) -> String {
     let mut body = json!({
-        "provider": "openai",
-        "display_name": format!("key {}", secret.get(3..7).unwrap_or_default()),
-        "secret": secret,
-        "base_url": base_url,
+        "provider": "openai", "display_name": format!("key {}", secret.get(3..7).unwrap_or_default()),
+        "secret": secret, "base_url": base_url,
     });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     id_of(&gateway.make("/v2/provider-credentials", body).await)
@@ -119,8 +117,7 @@ async fn a_host_that_is_down_opens_one_breaker_for_all_credentials_at_it() {
     let healthy = gateway.get(&format!("/v2/provider-credentials/{well}")).await;
     assert_eq!(healthy["breakers"], json!([]), "{healthy}");
     // While it is open, nothing of a request goes to that host: one attempt each.
-    let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(answer.header("agent-attempts"), Some("1"));
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-attempts"), Some("1"));
     away.accept_again().await.unwrap();
     until("a trial finds that the host is back", async || {
         let answer = gateway.chat_ok(&question(MINI)).await;
@@ -170,10 +167,7 @@ async fn the_health_of_upstreams_is_told_to_their_owner() {
     // Another workspace sees none of it, and the operator no name of the other's.
     let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
     let theirs = gateway.with_key(made["admin_key"].as_str().unwrap()).get(HEALTH).await.unwrap().json();
-    assert_eq!(
-        (&theirs["data"], &theirs["breakers"], &theirs["breakers_elsewhere"]),
-        (&json!([]), &json!([]), &Value::Null)
-    );
+    has(&theirs, json!({"data": [], "breakers": [], "breakers_elsewhere": null}));
     assert_eq!(health["breakers_elsewhere"]["host"], 0, "{health}");
     // The command line says the same.
     let shown = gateway.cli().run(&["health"]).stdout;
@@ -227,16 +221,14 @@ async fn agreed_requests_go_to_the_next_own_credential_and_then_are_refused_with
         assert_eq!(answer.header("agent-byok-credential-id"), Some(served_by.as_str()));
         assert_eq!(answer.header("agent-attempts"), Some("1"), "nothing was refused by the provider");
     }
-    let refused = gateway.chat(&question(MINI)).await;
-    assert_eq!(refused.status, 429, "{}", refused.text());
+    let refused = gateway.chat(&question(MINI)).await.must_be(429);
     let passed_s = started.elapsed().as_secs();
     // Three a minute: the first turn is back after twenty seconds.
     let wait_s = wait_of(&refused);
     assert!(wait_s <= 20 && wait_s + passed_s + 1 >= 20, "{wait_s} s after {passed_s} s");
     let plan = gateway.plan(json!({"model": MINI})).await;
     assert_eq!(row(&plan["rejected"], "principal", &first)["reason"], "agreed_limit_reached", "{plan}");
-    let calls = [OWN, OWN_SECOND, POOL].map(|key| gateway.calls(key).len());
-    assert_eq!(calls, [2, 3, 0]);
+    assert_eq!([OWN, OWN_SECOND, POOL].map(|key| gateway.calls(key).len()), [2, 3, 0]);
 }
 
 /// Requests wait a moment for one of the agreed places instead of being refused.
@@ -272,8 +264,7 @@ async fn no_more_run_at_once_than_was_agreed_and_the_others_wait_for_their_turn(
 
 /// The attempts in a request's record, by number.
 async fn attempts(gateway: &Gateway, answer: &Answer) -> Vec<Value> {
-    let record = gateway.settled(&trace_of(answer)).await;
-    let mut rows = record["attempts"].as_array().unwrap().clone();
+    let mut rows = gateway.settled(&trace_of(answer)).await["attempts"].as_array().unwrap().clone();
     rows.sort_by_key(|row| row["number"].as_u64());
     rows
 }
@@ -323,14 +314,12 @@ async fn a_hedge_stays_with_its_profile_and_what_is_stored_is_not_hedged() {
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "hedge_after_ms": 50, "byok_fallback": "managed"})).await;
     gateway.emulator.script(OWN, [slow.clone()]);
-    let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(attempts(&gateway, &answer).await[0]["hedged"], false);
+    assert_eq!(attempts(&gateway, &gateway.chat_ok(&question(MINI)).await).await[0]["hedged"], false);
     assert_eq!([OWN, POOL].map(|key| gateway.calls(key).len()), [1, 0]);
 
     gateway.credential("openai", OWN_SECOND).await;
     let stored = json!({"model": MINI, "input": "Hello"});
-    let answer = gateway.client().post("/v1/responses", &stored).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.client().post("/v1/responses", &stored).await.unwrap().must_be(200);
     assert_eq!([OWN, OWN_SECOND, POOL].map(|key| gateway.calls(key).len()), [2, 0, 0]);
     let answer =
         gateway.client().post("/v1/responses", &with(stored, json!({"store": false}))).await.unwrap();
@@ -347,8 +336,7 @@ async fn storm(program: std::path::PathBuf, script: &str) {
     gateway.emulator.script(OWN, [Behaviour::status(503).always()]);
     let mut command = tokio::process::Command::new(program);
     command.arg(workspace().join("tests").join(script));
-    let base_url = format!("{}/v1", gateway.origin);
-    command.args([&base_url, &gateway.founded.api_key, &CALLS.to_string()]);
+    command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, &CALLS.to_string()]);
     command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

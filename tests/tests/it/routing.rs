@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, LLAMA, MINI, question, refused, trace_of};
+use crate::ask::{CHAT, LLAMA, MINI, has, question, refused, trace_of};
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
 
 const TAG: &str = "nightly";
@@ -24,17 +24,13 @@ fn hints(tag: &str) -> String {
 
 async fn tagged(gateway: &Gateway, key: &str) -> Answer {
     let client = gateway.with_key(key).header("agent-hints", hints(TAG));
-    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    client.post(CHAT, &question(MINI)).await.unwrap().must_be(200)
 }
 
 /// The plan names the credential, the answer names it, and the emulator saw its secret.
 async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &str) {
-    let query = json!({"model": MINI, "key_id": key.1, "tag": TAG});
-    let plan = gateway.plan(query).await;
-    assert_eq!(plan["chosen"]["principal"], level.credential, "{plan}");
-    assert_eq!(plan["route"]["id"], route, "{plan}");
+    let plan = gateway.plan(json!({"model": MINI, "key_id": key.1, "tag": TAG})).await;
+    has(&plan, json!({"/chosen/principal": level.credential, "/route/id": route}));
     let before = gateway.emulator.journal().len();
     let answer = tagged(gateway, key.0).await;
     assert_eq!(
@@ -74,13 +70,11 @@ async fn the_strongest_scope_decides() {
     // The tag is the strongest level; it shares the first credential, which no other level selects by then.
     let mut routes = Vec::new();
     for level in &levels {
-        let body = json!({"scope": level.scope, "credential_ids": [level.credential]});
-        let route = gateway.route(body).await;
+        let route = gateway.route(json!({"scope": level.scope, "credential_ids": [level.credential]})).await;
         served_by(&gateway, (&key, &key_id), level, &route).await;
         routes.push(route);
     }
-    let body = json!({"scope": {"tag": TAG}, "credential_ids": [levels[0].credential]});
-    let route = gateway.route(body).await;
+    let route = gateway.route(json!({"scope": {"tag": TAG}, "credential_ids": [levels[0].credential]})).await;
     served_by(&gateway, (&key, &key_id), &levels[0], &route).await;
     gateway.remove(&format!("/v2/routes/{route}")).await;
     // Removed from the strongest down, each route leaves the next one in force at once.
@@ -96,8 +90,7 @@ async fn the_same_place_is_fixed_once() {
     let gateway = Gateway::start().await;
     let rule = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
     gateway.route(rule.clone()).await;
-    let answer = gateway.admin().post("/v2/routes", &rule).await.unwrap();
-    assert_eq!(answer.status, 409, "{}", answer.text());
+    gateway.admin().post("/v2/routes", &rule).await.unwrap().must_be(409);
 }
 
 #[tokio::test]
@@ -182,11 +175,7 @@ async fn names_find_their_seller() {
     ];
     for (model, seller, upstream, resolved, key) in cases {
         let plan = gateway.plan(json!({"model": model})).await;
-        assert_eq!(
-            (&plan["chosen"]["upstream_model"], &plan["resolved_model"]),
-            (&json!(upstream), &json!(resolved)),
-            "{plan}"
-        );
+        has(&plan, json!({"/chosen/upstream_model": upstream, "resolved_model": resolved}));
         let answer = gateway.chat_ok(&question(model)).await;
         assert_eq!(answer.header("agent-resolved-provider"), Some(seller), "{model}");
         assert_eq!(answer.header("agent-resolved-model"), Some(resolved), "{model}");
@@ -209,8 +198,7 @@ async fn own_prices_of_a_credential_count() {
     });
     let credential = gateway.make("/v2/provider-credentials", body).await;
     assert_eq!(credential["pricing"]["acme-large"]["output"], 2_000_000, "{credential}");
-    let answer = gateway.chat_ok(&question("acme/acme-large")).await;
-    let request = gateway.settled(&trace_of(&answer)).await;
+    let request = gateway.settled(&trace_of(&gateway.chat_ok(&question("acme/acme-large")).await)).await;
     let tally = gateway.emulator.totals().by_key[CUSTOM];
     assert_eq!(
         request["provider_cost_nanos"],

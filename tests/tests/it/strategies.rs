@@ -19,10 +19,7 @@ const REQUESTS: usize = 60;
 
 async fn tagged(gateway: &Gateway, tag: &str, body: &Value) -> Answer {
     let hints = URL_SAFE_NO_PAD.encode(json!({"tag": tag}).to_string());
-    let client = gateway.client().header("agent-hints", hints);
-    let answer = client.post(CHAT, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    gateway.client().header("agent-hints", hints).post(CHAT, body).await.unwrap().must_be(200)
 }
 
 fn served_by(answer: &Answer) -> String {
@@ -60,8 +57,7 @@ async fn the_fastest_serves_once_it_is_measured() {
         assert_eq!(served_by(&tagged(&gateway, "quick", &body).await), quick_id);
         let mut counts = [0, 0];
         for _ in 0..REQUESTS {
-            let served = served_by(&gateway.chat_ok(&body).await);
-            counts[usize::from(served == quick_id)] += 1;
+            counts[usize::from(served_by(&gateway.chat_ok(&body).await) == quick_id)] += 1;
         }
         assert!(counts[1] >= REQUESTS - 10, "{counts:?}");
     }
@@ -86,8 +82,7 @@ async fn balanced_credentials_share_the_requests() {
     gateway.route(json!({"strategy": "balanced"})).await;
     let mut counts = [0, 0];
     for _ in 0..REQUESTS {
-        let served = served_by(&gateway.chat_ok(&question(MINI)).await);
-        counts[usize::from(served == second)] += 1;
+        counts[usize::from(served_by(&gateway.chat_ok(&question(MINI)).await) == second)] += 1;
     }
     // Fair draws leave this range once in ten million times.
     assert!(counts.iter().all(|count| *count >= REQUESTS / 6), "{counts:?}");
@@ -118,8 +113,7 @@ async fn the_cheapest_is_so_for_this_request() {
     for (more, expected) in
         [(json!({"messages": long, "max_tokens": 20}), &reader), (json!({"max_tokens": 4_000}), &talker)]
     {
-        let answer = gateway.chat_ok(&with(question(MINI), more)).await;
-        assert_eq!(served_by(&answer), *expected);
+        assert_eq!(served_by(&gateway.chat_ok(&with(question(MINI), more)).await), *expected);
     }
     let order = order_of(&gateway).await;
     assert!(order.contains("cheapest") && order.contains('$') && order.contains(&talker), "{order}");
@@ -192,8 +186,7 @@ async fn conditions_choose_in_every_dialect() {
     ] {
         let route = json!({"when": when, "credential_ids": [special]});
         let route = gateway.route(route).await;
-        let answer = gateway.chat_ok(&with(question(MINI), more)).await;
-        assert_eq!(served_by(&answer), special, "{when}");
+        assert_eq!(served_by(&gateway.chat_ok(&with(question(MINI), more)).await), special, "{when}");
         if when.get("time").is_none() {
             assert_eq!(served_by(&gateway.chat_ok(&question(MINI)).await), usual, "{when}");
         }
@@ -204,8 +197,7 @@ async fn conditions_choose_in_every_dialect() {
     let messages = json!([{"role": "user", "content": "hello"}]);
     let plain = json!({"model": MINI, "max_tokens": 50, "messages": messages});
     for (body, expected) in [(with(plain.clone(), json!({"tools": tool})), &special), (plain, &usual)] {
-        let answer = gateway.client().post("/v1/messages", &body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = gateway.client().post("/v1/messages", &body).await.unwrap().must_be(200);
         assert_eq!(served_by(&answer), *expected);
     }
 }
@@ -222,8 +214,7 @@ async fn what_contradicts_itself_is_refused() {
         (json!({"when": {"prompt_tokens_min": 9, "prompt_tokens_max": 8}}), "when.prompt_tokens_min"),
         (json!({"when": {"time": {"from": "noon"}}}), "when.time.from"),
     ] {
-        let answer = gateway.admin().post("/v2/routes", &rule).await.unwrap();
-        let error = problem(&answer, 400, "invalid_value");
+        let error = problem(&gateway.admin().post("/v2/routes", &rule).await.unwrap(), 400, "invalid_value");
         assert!(error.to_string().contains(&format!("\"{field}\"")), "{error}");
     }
     let first = gateway.route(json!({"when": {"prompt_tokens_max": 100}})).await;

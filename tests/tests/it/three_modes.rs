@@ -6,7 +6,9 @@ use harness::emulator::Tally;
 use harness::{At, Behaviour};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, question, said, shape, streaming, streaming_usage, trace_of, trace_of_stream};
+use crate::ask::{
+    CHAT, MINI, has, question, said, shape, streaming, streaming_usage, trace_of, trace_of_stream,
+};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, row, sums};
 use crate::replays::{GATES, put};
 
@@ -39,8 +41,7 @@ async fn ask_thrice(gateway: &Gateway, profile: &str, provider: &str) -> (Value,
     served_by(&whole, profile, provider);
     assert_eq!(said(&whole), "You said: hello there");
     let request = gateway.settled(&trace_of(&whole)).await;
-    assert_eq!((&request["profile"], &request["provider"]), (&json!(profile), &json!(provider)), "{request}");
-    assert_eq!((&request["outcome"], &request["status"]), (&json!("completed"), &json!(200)), "{request}");
+    has(&request, json!({"profile": profile, "provider": provider, "outcome": "completed", "status": 200}));
     (shape(&whole.json()), streams)
 }
 
@@ -78,15 +79,13 @@ async fn the_same_request_through_three_modes() {
     let byoc = ask_thrice(&gateway, "byoc", "byoc").await;
 
     let credential = gateway.credential("openai", OWN).await;
-    let byok = ask_thrice(&gateway, "byok", "openai").await;
-    assert_eq!(managed, byok);
+    assert_eq!(managed, ask_thrice(&gateway, "byok", "openai").await);
     assert_eq!(managed, byoc);
 
     // The next request follows a new route; then the serving principals are disabled one by one, and the next
     // in order serves.
     let route = gateway.route(json!({"scope": {"model": MINI}, "profiles": ["managed_provider"]})).await;
-    let answer = gateway.chat_ok(&question(MINI)).await;
-    served_by(&answer, "managed_provider", "openai");
+    served_by(&gateway.chat_ok(&question(MINI)).await, "managed_provider", "openai");
     gateway.remove(&format!("/v2/routes/{route}")).await;
     gateway.patch(&format!("/v2/provider-credentials/{credential}"), json!({"status": "disabled"})).await;
     served_by(&gateway.chat_ok(&question(MINI)).await, "byoc", "byoc");
@@ -118,8 +117,7 @@ async fn books_agree(gateway: &Gateway) {
             close(&found["cost_micros"], owed);
         }
     }
-    assert_eq!(snapshot["unmetered_event_count"], 0);
-    assert_eq!(snapshot["unpriced_event_count"], 0);
+    has(&snapshot, json!({"unmetered_event_count": 0, "unpriced_event_count": 0}));
 }
 
 /// Micros are rounded from nanos once, half to even.
@@ -179,8 +177,7 @@ async fn suite(gateway: &Gateway, profile: &str, key: &str) -> Vec<Value> {
         // One of them breaks off.
         drop(stream.rest().await);
         let record = gateway.settled(&trace).await;
-        assert_eq!(record["profile"], json!(profile), "{record}");
-        assert_eq!(record["status"], json!(status), "{record}");
+        has(&record, json!({"profile": profile, "status": status}));
         let (figures, form) = told(&record);
         let list = gateway.get("/v2/records?limit=100").await;
         let whole = row(&list["data"], "id", &trace);

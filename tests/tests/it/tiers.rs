@@ -5,7 +5,7 @@ use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, question, refused, trace_of, with};
+use crate::ask::{CHAT, MINI, has, question, refused, trace_of, with};
 use crate::gateway::{Gateway, OWN, POOL};
 
 const RESPONSES: &str = "/v1/responses";
@@ -17,9 +17,7 @@ const MINI_PRIORITY: [i64; 2] = [250_000, 1_000_000];
 const SEARCHES: i64 = 10_000_000;
 
 async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
-    let answer = client.post(path, body).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer
+    client.post(path, body).await.unwrap().must_be(200)
 }
 
 async fn row(gateway: &Gateway, answer: &Answer) -> Value {
@@ -109,8 +107,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
         let answer = gateway.client().post(path, &with(body, more)).await.unwrap();
         refused(&answer, 400, code);
         let error = &answer.json()["error"];
-        let message = error["message"].as_str().unwrap();
-        assert!(error["param"] == param && message.contains(word), "{error}");
+        assert!(error["param"] == param && error["message"].as_str().unwrap().contains(word), "{error}");
     }
     assert_eq!(sent(&gateway).len(), 0);
     // Priced tiers are served, and the workspace pays for them.
@@ -143,8 +140,7 @@ async fn a_budget_holds_the_tier_that_is_asked_for() {
     gateway.account("openai", POOL).await;
     // The budget covers an answer at the standard price, but not at the more expensive tier.
     let body = with(question(MINI), json!({"max_tokens": 1_000}));
-    let budget = json!({"workspace": true, "period": "month", "limit_micros": 800});
-    gateway.make("/v2/budgets", budget).await;
+    gateway.make("/v2/budgets", json!({"workspace": true, "period": "month", "limit_micros": 800})).await;
     let dear =
         gateway.client().post(CHAT, &with(body.clone(), json!({"service_tier": "priority"}))).await.unwrap();
     refused(&dear, 429, "quota_exceeded");
@@ -210,10 +206,7 @@ async fn sound_in_a_chat_costs_its_own_price_or_is_unpriced() {
             let (_, nanos, unpriced) = cost(&record);
             assert_eq!((nanos, unpriced), expected, "{stream}: {record}");
             let units = &record["units"];
-            assert_eq!(
-                (&units["audio_input_tokens"], &units["audio_output_tokens"]),
-                (&json!(1_000), &json!(5))
-            );
+            has(units, json!({"audio_input_tokens": 1_000, "audio_output_tokens": 5}));
             assert_eq!((&record["input_tokens"], &record["output_tokens"]), (&json!(1_100), &json!(8)));
         }
     };

@@ -95,8 +95,7 @@ async fn a_used_port_creates_nothing() {
         [(address, free_address().unwrap(), "--listen"), (free_address().unwrap(), address, "--node-listen")]
     {
         let mut refused = up(&data, gateway, node);
-        let status = refused.wait(WITHIN).await.unwrap();
-        assert_eq!(status.code(), Some(1), "{}", refused.stderr());
+        assert_eq!(refused.wait(WITHIN).await.unwrap().code(), Some(1), "{}", refused.stderr());
         let stderr = refused.stderr();
         assert!(stderr.contains(&format!("{address} is in use")) && stderr.contains(option), "{stderr}");
         assert!(!data.exists(), "an installation was created, whose keys nobody saw");

@@ -87,14 +87,11 @@ impl Stage {
         let made = self.gateway.make("/v2/workspaces", json!({"name": secret})).await;
         let founded: Founded = serde_json::from_value(made).unwrap();
         let body = json!({
-            "provider": slug(vendor),
-            "display_name": "ours",
-            "secret": secret,
+            "provider": slug(vendor), "display_name": "ours", "secret": secret,
             "base_url": base_url(self.upstream(sdk), vendor),
         });
         let admin = self.gateway.with_key(&founded.admin_key);
-        let made = admin.post("/v2/provider-credentials", &body).await.unwrap();
-        assert_eq!(made.status, 201, "{}", made.text());
+        admin.post("/v2/provider-credentials", &body).await.unwrap().must_be(201);
         let version = if matches!(sdk.grammar, Grammar::Chat | Grammar::Responses) { "/v1" } else { "" };
         let base_url = format!("{}{version}", self.gateway.origin);
         let call = self.request(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));

@@ -107,9 +107,8 @@ impl Seller {
 
     /// The workspace's credential at this provider.
     pub fn credential(self, emulator: &Emulator) -> Value {
-        let mut body = json!({
-            "provider": self.slug(), "secret": self.key(), "base_url": self.base_url(emulator),
-        });
+        let mut body =
+            json!({"provider": self.slug(), "secret": self.key(), "base_url": self.base_url(emulator)});
         match self {
             Self::Bedrock => {
                 body["auth"] = "iam_static".into();

@@ -186,8 +186,7 @@ pub const SAYINGS: &[Saying] = &[
 impl Saying {
     /// Sends the request, and describes any deviation.
     pub async fn difference(&self, gateway: &Gateway) -> Option<String> {
-        let model = self.seller.models().0;
-        let (path, mut body) = question(self.client, model);
+        let (path, mut body) = question(self.client, self.seller.models().0);
         let fields: Value = serde_json::from_str(self.said).unwrap();
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let mut client = gateway.client();

@@ -12,8 +12,7 @@ const RELEASE: &str = "agent-alias-release";
 
 /// A gateway with a credential, and an alias whose release has these rules.
 async fn gateway(parameters: Value) -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let body = json!({"name": "auto", "targets": [{"model": MINI}], "parameters": parameters});
     let made = gateway.make(ALIASES, body).await;
     assert_eq!(made["parameters"], parameters, "{made}");
@@ -133,8 +132,7 @@ async fn a_change_of_the_parameters_is_a_release_and_wrong_ones_are_refused() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn aliases_work_for_runs_and_embeddings() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let released = async |name: &str, model: &str| {
         let made = gateway.make(ALIASES, json!({"name": name, "targets": [{"model": model}]})).await;
         made["release_id"].as_str().unwrap().to_owned()

@@ -18,13 +18,6 @@ const BIG: &str = "openai/gpt-4o";
 const RELEASE: &str = "agent-alias-release";
 const RESOLVED: &str = "agent-resolved-model";
 
-/// A gateway with a credential that serves both models.
-async fn gateway() -> Gateway {
-    let gateway = Gateway::with(config(), &[]).await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 async fn alias(gateway: &Gateway, name: &str, targets: Value) -> Value {
     gateway.make(ALIASES, json!({"name": name, "targets": targets})).await
 }
@@ -61,7 +54,7 @@ fn count(models: &BTreeMap<String, String>, model: &str) -> usize {
 
 #[tokio::test]
 async fn callers_are_split_and_the_records_show_it_exactly() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let made =
         alias(&gateway, "code.best", json!([{"model": MINI, "weight": 1}, {"model": BIG, "weight": 1}]))
             .await;
@@ -101,7 +94,7 @@ async fn callers_are_split_and_the_records_show_it_exactly() {
 
 #[tokio::test]
 async fn streams_and_errors_name_the_release_and_the_plan_explains_it() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let release = made["release_id"].as_str().unwrap();
     let streamed = gateway.chat_ok(&streaming("auto")).await;
@@ -127,7 +120,7 @@ async fn streams_and_errors_name_the_release_and_the_plan_explains_it() {
 
 #[tokio::test]
 async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let first = made["release_id"].as_str().unwrap().to_owned();
     let at = format!("{ALIASES}/{}", id_of(&made));
@@ -166,7 +159,7 @@ async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "web"})).await);
     let (key, _) = gateway.key(json!({"name": "web", "project_id": project, "scopes": ["inference"]})).await;
     let of_workspace = alias(&gateway, "auto", json!([{"model": MINI}])).await;
@@ -216,7 +209,7 @@ async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn names_that_could_mean_something_else_are_refused() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let admin = gateway.admin();
     for name in [
         "gpt-4o",
@@ -262,7 +255,7 @@ async fn names_that_could_mean_something_else_are_refused() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_next_target_serves_where_nothing_offers_the_one_before() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
     let absent = json!({"model": "anthropic/claude-haiku-4-5"});
     for (name, targets, expected) in [
@@ -292,7 +285,7 @@ async fn the_next_target_serves_where_nothing_offers_the_one_before() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_failing_canary_is_withdrawn_by_itself() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let mut taker = Taker::start().await;
     gateway.make("/v2/webhooks", json!({"url": taker.url, "events": ["alias.canary_withdrawn"]})).await;
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
@@ -349,7 +342,7 @@ async fn a_failing_canary_is_withdrawn_by_itself() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::with_own().await;
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let first = made["release_id"].as_str().unwrap().to_owned();
     let at = format!("{ALIASES}/auto");
@@ -431,7 +424,7 @@ async fn every_dialect_takes_an_alias() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn it_is_applied_and_exported_as_a_document() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("aliases.toml");
     let document = |weight: u32| {

@@ -12,7 +12,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, question, refused, with};
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 
 /// The limits that these tests reach (`domain::limits`).
 const BODY_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
@@ -193,8 +193,7 @@ async fn refusals(gateway: &Gateway) -> BTreeMap<String, u64> {
 
 #[tokio::test]
 async fn wrong_requests_are_told_counted_and_never_sent() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let pid = gateway.process().pid();
     let (resident, _) = harness::process::resources(pid).unwrap();
     let cases: Vec<Case> = wrong_bodies().into_iter().chain(wrong_heads()).collect();
@@ -215,8 +214,7 @@ async fn wrong_requests_are_told_counted_and_never_sent() {
 
 #[tokio::test]
 async fn keys_that_do_not_fit_are_told_apart() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let (revoked, id) = gateway.key(json!({"name": "revoked"})).await;
     gateway.remove(&format!("/v2/api-keys/{id}")).await;
     let (expired, _) = gateway.key(json!({"name": "expired", "expires_at": "2020-01-01T00:00:00Z"})).await;
@@ -251,8 +249,7 @@ async fn keys_that_do_not_fit_are_told_apart() {
 
 #[tokio::test]
 async fn good_but_unusual_requests_pass() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let body = question(MINI).to_string();
     let cases: Vec<(Vec<(&str, &str)>, Bytes)> = vec![
         (vec![("content-type", "application/json; charset=utf-8")], body.clone().into()),

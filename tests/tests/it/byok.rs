@@ -159,8 +159,7 @@ async fn a_fallback_follows_only_the_failures_it_names() {
     refused(&gateway.chat(&question(MINI)).await, failure.status, failure.code);
     assert_eq!(gateway.calls(POOL).len(), 0);
     // An invalid request fails everywhere: it does not fall back.
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
     let wrong = json!({"model": MINI, "messages": [{"role": "user", "content": "x"}], "temperature": 9});
@@ -176,8 +175,7 @@ async fn the_next_own_credential_serves() {
         Behaviour::rate_limited(30),
         Behaviour::status(403),
     ] {
-        let gateway = Gateway::start().await;
-        gateway.credential("openai", OWN).await;
+        let gateway = Gateway::with_own().await;
         let second = gateway.credential("openai", OWN_SECOND).await;
         gateway.account("openai", POOL).await;
         gateway.emulator.script(OWN, [behaviour.always()]);
@@ -226,8 +224,7 @@ async fn a_credential_that_is_switched_off_is_absent() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_provider_that_is_away_is_told_as_such() {
-    let gateway = Gateway::with(config(), &[]).await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.refuse().await;
     refused(&gateway.chat(&question(MINI)).await, 502, "upstream_unreachable");
     gateway.emulator.accept_again().await.unwrap();
@@ -318,8 +315,7 @@ async fn what_a_provider_tells_of_its_limits_is_learned() {
     assert!(limits["told_at"].is_string() && limits["requests"]["resets_at"].is_string(), "{limits}");
     assert!(learned(&gateway.get(&format!("/v2/provider-credentials/{second}")).await).is_null());
     for body in [question(MINI), streaming(MINI)] {
-        let gateway = Gateway::start().await;
-        gateway.credential("openai", OWN).await;
+        let gateway = Gateway::with_own().await;
         let second = gateway.credential("openai", OWN_SECOND).await;
         // Two per minute, and none left: one is available again in half a minute.
         let used_up = Behaviour::ok()

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tool_is_set_up_and_one_call_verified() {
@@ -48,8 +48,7 @@ async fn a_tool_is_set_up_and_one_call_verified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_set_up_is_said_before_anything_is_written() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.node("rack", &["tide-1"]).await;
     let home = tempfile::tempdir().unwrap();
     let cli = || gateway.cli().env("HOME", home.path().to_str().unwrap());

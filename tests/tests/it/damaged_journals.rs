@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{MINI, question};
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 use crate::wait::until;
 
 const REQUESTS: usize = 40;
@@ -44,8 +44,7 @@ fn marked(data: &Path) -> u64 {
 
 /// A gateway that answered requests and was killed before it could book them all.
 async fn killed() -> Gateway {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let question = question(MINI);
     join_all((0..REQUESTS).map(|_| gateway.chat_ok(&question))).await;
     // What was written is marked within milliseconds.

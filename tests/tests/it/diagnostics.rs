@@ -245,8 +245,7 @@ async fn a_report_is_verified_without_a_gateway_and_fails_by_one_byte() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn budgets_at_risk_are_found() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let answer = gateway.chat_ok(&with(question(MINI), json!({"max_tokens": 40}))).await;
     let record = gateway.settled(answer.header("agent-trace-id").unwrap()).await;
     let spent = record["provider_cost_nanos"].as_i64().unwrap();

@@ -14,8 +14,7 @@ const MARKUP: i64 = 2;
 
 /// A gateway with an own credential and an account at `OpenAI`, and its stored requests: six of `MINI`, then four of `BIG`.
 async fn gateway() -> (Gateway, Vec<Value>) {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let base_url = gateway.emulator.base_url();
     let account = json!({"provider": "openai", "secret": POOL, "base_url": base_url, "markup_bps": (MARKUP - 1) * 10_000});
     gateway.make("/v2/accounts", account).await;
@@ -119,8 +118,7 @@ async fn a_change_or_removal_tells_what_is_refused_and_what_is_not_known() {
 /// In every dialect, the record keeps whether the model was offered tools.
 #[tokio::test]
 async fn a_route_for_requests_with_tools_moves_those_that_had_some() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let text = json!([{"role": "user", "content": "hello"}]);
     let schema = json!({"type": "object", "properties": {}});
     let gemini = format!("/v1beta/models/{MINI}:generateContent");

@@ -100,8 +100,7 @@ async fn an_answer_that_unpacks_to_nothing_holds_up_nobody() {
 /// CPU time of a serving thread than the bound of unpacking and an honest body take.
 #[tokio::test]
 async fn bombs_are_refused_both_ways_and_cost_no_memory() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     gateway.chat_ok(&question(MINI)).await;
     let spaces = gzip(&vec![b' '; 64 * MIB]);
     let twice = gzip(&spaces);
@@ -244,8 +243,7 @@ async fn large_bodies_in_progress_are_bounded() {
 #[tokio::test]
 async fn slow_sockets_cost_little_and_slow_down_nobody() {
     let count: usize = number("TIDEGATE_SLOW_SOCKETS").unwrap_or(1_000);
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let pid = gateway.process().pid();
     // The CPU time of fifty, after a few that wait for the gateway's other work.
     let ordinary = async |gateway: &Gateway| {
@@ -299,8 +297,7 @@ async fn clients_that_leave_are_noticed_and_booked_once() {
     /// After so many the emulator's journal, which each look copies, begins again.
     const WAVE: usize = 500;
     let calls: usize = number("TIDEGATE_LEAVING_CLIENTS").unwrap_or(60);
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let path = [gateway.serving(), Threads::of_emulators()];
     let (mut after, mut finished) = (Vec::new(), 0);
     for call in 0..calls {
@@ -390,8 +387,7 @@ async fn pages_of_a_configured_origin_may_call() {
 #[tokio::test]
 async fn pages_of_an_origin_read_what_their_key_and_project_list() {
     const ALLOW: &str = "access-control-allow-origin";
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let project = async |name: &str, origins: serde_json::Value| {
         let made = gateway.make("/v2/projects", json!({"name": name, "origins": origins})).await;
         made["id"].as_str().unwrap().to_owned()
@@ -457,8 +453,7 @@ async fn other_vendors_paths_below_v2_name_ours() {
 
 #[tokio::test]
 async fn without_a_trusted_proxy_nobody_says_who_asks() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let (key, _) = gateway.key(json!({"name": "office", "ip_allowlist": ["198.51.100.0/24"]})).await;
     let client = gateway.with_key(&key).header("x-forwarded-for", "198.51.100.7");
     client.post(CHAT, &question(MINI)).await.unwrap().must_be(403);

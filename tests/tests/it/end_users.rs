@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, problem, question, trace_of, with};
 use crate::canary::is_stored_nowhere;
-use crate::gateway::{Founded, Gateway, LOCAL_MODEL, NODE, OWN, id_of, row};
+use crate::gateway::{Founded, Gateway, LOCAL_MODEL, NODE, id_of, row};
 use crate::tasks;
 use crate::wait::until;
 
@@ -31,8 +31,7 @@ async fn days(client: &Client, query: &str) -> Value {
 
 #[tokio::test]
 async fn each_is_found_and_summed_by_a_hash_of_the_name_in_every_dialect() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let messages = json!({"model": MINI, "max_tokens": 9, "metadata": {"user_id": ADA},
         "messages": [{"role": "user", "content": "hello"}]});
     let response = json!({"model": MINI, "input": "hello", "safety_identifier": ADA});
@@ -86,8 +85,7 @@ async fn each_is_found_and_summed_by_a_hash_of_the_name_in_every_dialect() {
 
 #[tokio::test]
 async fn what_was_stored_for_one_is_purged_by_name() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let keyed = |name: &str| gateway.client().header("idempotency-key", format!("once for {name}"));
     for name in [ADA, "crane"] {
         gateway.settled(&trace_of(&keyed(name).post(CHAT, &of(name)).await.unwrap())).await;

@@ -23,8 +23,7 @@ const TOO_MUCH: &str = "compared in time";
 
 #[tokio::test]
 async fn an_app_a_flow_and_an_agent_say_that_a_schema_takes_too_long() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let client = gateway.client();
     // No server is there: none is called.
     let app = json!({"name": "acme/endless", "url": "http://127.0.0.1:9/", "input_schema": endless()});

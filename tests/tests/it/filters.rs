@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{MINI, problem, question, with};
-use crate::gateway::{Gateway, OWN, sums};
+use crate::gateway::{Gateway, sums};
 use crate::wait::a_moment;
 
 fn escaped(text: &str) -> String {
@@ -16,8 +16,7 @@ fn escaped(text: &str) -> String {
 
 /// Four calls with one key and one with another; one of the five requests a model that is not served.
 async fn busy() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     for _ in 0..3 {
         gateway.chat_ok(&question(MINI)).await;
     }

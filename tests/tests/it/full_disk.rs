@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, records};
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 use crate::wait::a_moment;
 
 /// Smaller than a page, so that each page of the write-ahead log is once the first that does not fit.
@@ -34,8 +34,7 @@ fn log_bytes(data: &Path) -> u64 {
 
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived_at_every_place() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let admin = gateway.admin();
     let (mut refused, mut requests) = (0, 0);
     for step in 0..PLACES_MAX {
@@ -81,8 +80,7 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
 /// cause.
 #[tokio::test]
 async fn what_waited_for_room_is_booked_without_a_restart() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let bytes = log_bytes(&gateway.data());
     leave(&mut gateway, Some(bytes));
     for _ in 0..20 {

@@ -517,6 +517,8 @@ impl Gateway {
         drive(python(), workspace().join("tests/sdk").join(script), self).await.held
     /// Starts with one of the workspace's own credentials, at `openai`.
     pub async fn keyed() -> Self {
+    /// Starts with a credential of the workspace's own at `OpenAI`.
+    pub async fn with_own() -> Self {
         let gateway = Self::start().await;
         gateway.credential("openai", OWN).await;
         gateway

@@ -18,12 +18,6 @@ use crate::wait::{a_moment, a_pause, found, until};
 
 const REPLAY: &str = "agent-idempotent-replay";
 
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
-}
-
 async fn keyed(client: Client, key: &str, body: &Value) -> Answer {
     client.header("idempotency-key", key).post(CHAT, body).await.unwrap()
 }
@@ -41,7 +35,7 @@ fn whole(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
 
 #[tokio::test]
 async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let bodies =
         [question(MINI), streaming(MINI), with(scripted(MINI, "chunks=30,split=7"), json!({"stream": true}))];
     let mut ids = Vec::new();
@@ -94,7 +88,7 @@ async fn settled_requests_are_counted(gateway: &Gateway) {
 
 #[tokio::test]
 async fn a_key_is_of_one_body_one_path_and_one_project() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     keyed(gateway.client(), "k", &question(MINI)).await;
     let other = with(question(MINI), json!({"temperature": 0.5}));
     let answer = keyed(gateway.client(), "k", &other).await;
@@ -138,7 +132,7 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_failed_or_was_cut_is_asked_again() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let cut = |script: &str| with(scripted(MINI, script), json!({"stream": true}));
     for (number, (body, status)) in
         [(scripted(MINI, "status=400"), 400), (question("none"), 404), (json!({"model": MINI}), 400)]
@@ -238,7 +232,7 @@ fn all_are_one(answers: &[Answer]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_at_once_are_one_call() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let body = with(scripted(MINI, "latency=500,chunks=20"), json!({"stream": true}));
     let origins = [gateway.origin.clone()];
     let (answers, refused) = storm(&origins, &gateway.founded.api_key, "storm", &body, 1_000).await;
@@ -301,7 +295,7 @@ async fn refused_in_flight(client: &Client, body: &Value) {
 
 #[tokio::test]
 async fn a_kill_frees_what_was_under_way_and_keeps_what_was_answered() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::with_own().await;
     let first = keyed(gateway.client(), "answered", &streaming(MINI)).await;
     let slow = scripted(MINI, "latency=30000");
     let asking = tokio::spawn(keyed_owned(gateway.client(), "killed", slow.clone()));
@@ -373,7 +367,7 @@ async fn a_long_answer_is_not_kept_and_says_so() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kept_answer_that_was_touched_is_refused() {
-    let mut gateway = gateway().await;
+    let mut gateway = Gateway::with_own().await;
     for key in ["a", "b"] {
         keyed(gateway.client(), key, &question(MINI)).await;
     }
@@ -407,7 +401,7 @@ async fn a_kept_answer_that_was_touched_is_refused() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_write_of_v2_is_made_once() {
-    let gateway = gateway().await;
+    let gateway = Gateway::with_own().await;
     let admin = gateway.admin().header("idempotency-key", "make");
     let first = admin.post("/v2/projects", &json!({"name": "one"})).await.unwrap();
     assert_eq!((first.status, first.header(REPLAY)), (201, Some("false")), "{}", first.text());

@@ -296,8 +296,7 @@ async fn a_kill_in_a_stream_leaves_what_was_said_up_to_the_last_checkpoint_in_th
 }
 
 async fn cut_after(script: &str, events: usize) {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let body = json!({"stream": true, "stream_options": {"include_usage": true}, "user": script});
     let mut stream = gateway.client().stream(CHAT, &with(question(MINI), body)).await.unwrap();
     let trace = trace_of_stream(&stream);
@@ -336,8 +335,7 @@ async fn cut_after(script: &str, events: usize) {
 
 #[tokio::test]
 async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let script = json!({"stream": true, "user": "emu:chunks=60,interval=10"});
     let mut stream = gateway.client().stream(CHAT, &with(question(MINI), script)).await.unwrap();
     let trace = trace_of_stream(&stream);
@@ -361,8 +359,7 @@ async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn a_second_signal_ends_what_a_drain_waits_for() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     let endless = with(scripted(MINI, "chunks=4000,interval=20"), json!({"stream": true}));
     let mut stream = gateway.client().stream(CHAT, &endless).await.unwrap();
     stream.event().await.unwrap();

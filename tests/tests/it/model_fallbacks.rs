@@ -25,8 +25,7 @@ fn classes() -> [(&'static str, Behaviour, usize, &'static str); 3] {
 
 /// A gateway with an own credential at OpenAI and one route.
 async fn gateway_with(fallbacks: Value) -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.route(json!({"model_fallbacks": fallbacks})).await;
     gateway
 }
@@ -146,8 +145,7 @@ async fn a_model_that_the_policy_forbids_is_not_asked() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn another_model_of_managed_accounts_needs_the_routes_consent() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let pooled =
         json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
     gateway.make("/v2/accounts", pooled).await;
@@ -193,8 +191,7 @@ async fn a_budget_has_room_for_the_other_models_ceiling_or_it_is_not_asked() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn the_model_does_not_change_once_the_head_is_out() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let fallbacks = json!([{"on": ["outage"], "model": LARGE}]);
     gateway.route(json!({"head_wait_ms": 50, "model_fallbacks": fallbacks})).await;
     gateway.emulator.script(OWN, [Behaviour::status(503).latency(Duration::from_millis(400)).always()]);

@@ -45,8 +45,7 @@ async fn the_list_follows_the_configuration() {
 
 #[tokio::test]
 async fn one_model_is_shown_by_its_name() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     for path in ["/v1/models/openai/gpt-4o-mini", "/v1/models/openai%2Fgpt-4o-mini"] {
         let answer = gateway.client().get(path).await.unwrap();
         assert_eq!(answer.json()["id"], MINI, "{}", answer.text());

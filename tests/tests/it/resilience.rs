@@ -309,8 +309,7 @@ async fn a_silent_attempt_is_hedged_and_the_first_answer_serves() {
 #[tokio::test]
 async fn a_hedge_stays_with_its_profile_and_what_is_stored_is_not_hedged() {
     let slow = Behaviour::ok().latency(Duration::from_millis(600)).always();
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "hedge_after_ms": 50, "byok_fallback": "managed"})).await;
     gateway.emulator.script(OWN, [slow.clone()]);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ask::{CHAT, MINI, question};
-use crate::gateway::{Gateway, OWN};
+use crate::gateway::Gateway;
 
 const WITHIN: Duration = Duration::from_secs(15);
 
@@ -85,8 +85,7 @@ fn shapes() -> Vec<Shape> {
 
 #[tokio::test]
 async fn ambiguous_requests_are_refused_and_the_connection_ends() {
-    let mut gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let mut gateway = Gateway::with_own().await;
     for shape in shapes() {
         let head = format!(
             "{}\r\n{}authorization: Bearer {}\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n",
@@ -110,8 +109,7 @@ async fn ambiguous_requests_are_refused_and_the_connection_ends() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let common = format!(
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
         gateway.founded.api_key
@@ -160,8 +158,7 @@ async fn dribble(gateway: &Gateway, head: String) -> (Vec<u8>, Duration) {
 
 #[tokio::test]
 async fn slow_clients_are_given_up() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let head =
         format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
     let body = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");

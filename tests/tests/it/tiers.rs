@@ -42,8 +42,7 @@ fn cost(record: &Value) -> (Option<&str>, i64, bool) {
 
 #[tokio::test]
 async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::with_own().await;
     let half = MINI_RATES.map(|rate| rate / 2);
     for stream in [false, true] {
         for (requested, answered, tier, rates) in [

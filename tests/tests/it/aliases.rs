@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{CHAT, MINI, has, problem, question, refused, streaming, trace_of, with};
 use crate::audit::entries;
-use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, config, id_of};
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, config, id_of, row};
 use crate::wait::{found, until};
 use crate::webhooks::Taker;
 
@@ -55,9 +55,8 @@ fn count(models: &BTreeMap<String, String>, model: &str) -> usize {
 #[tokio::test]
 async fn callers_are_split_and_the_records_show_it_exactly() {
     let gateway = Gateway::with_own().await;
-    let made =
-        alias(&gateway, "code.best", json!([{"model": MINI, "weight": 1}, {"model": BIG, "weight": 1}]))
-            .await;
+    let halves = json!([{"model": MINI, "weight": 1}, {"model": BIG, "weight": 1}]);
+    let made = alias(&gateway, "code.best", halves).await;
     let release = made["release_id"].as_str().unwrap();
     let first = assigned(&gateway, "code.best", release).await;
     let minis = count(&first, MINI);
@@ -68,25 +67,22 @@ async fn callers_are_split_and_the_records_show_it_exactly() {
     let rows = listed["data"].as_array().unwrap();
     assert_eq!(rows.len(), 80);
     for row in rows {
-        let shown = &row["alias"];
-        assert_eq!((&shown["name"], &shown["release_id"]), (&json!("code.best"), &json!(release)), "{row}");
-        assert_eq!((&shown["chosen"], &shown["targets"]), (&json!("active"), &json!(2)), "{row}");
-        assert_eq!(row["requested_model"], "code.best", "{row}");
+        has(row, json!({"/alias/name": "code.best", "/alias/release_id": release, "/alias/targets": 2}));
+        has(row, json!({"/alias/chosen": "active", "requested_model": "code.best"}));
     }
     assert_eq!(rows.iter().filter(|row| row["resolved_model"] == MINI).count(), 2 * minis);
     // Another release splits anew, and the books keep the two apart.
     let at = format!("{ALIASES}/code.best");
-    let second =
-        post(&gateway.admin(), &format!("{at}/releases"), json!({"targets": [{"model": BIG}]})).await;
+    let bigger = json!({"targets": [{"model": BIG}]});
+    let second = post(&gateway.admin(), &format!("{at}/releases"), bigger).await;
     assert_eq!((&second["number"], &second["status"]), (&json!(2), &json!("retired")), "{second}");
     assert_eq!(header(&gateway.chat_ok(&question("code.best")).await, RELEASE), release, "not yet");
     let promoted = post(&gateway.admin(), &format!("{at}/promote"), json!({})).await;
     assert_eq!(promoted["release_id"], second["id"], "{promoted}");
-    assert_eq!(count(&assigned(&gateway, "code.best", second["id"].as_str().unwrap()).await, BIG), 40);
+    let second = second["id"].as_str().unwrap();
+    assert_eq!(count(&assigned(&gateway, "code.best", second).await, BIG), 40);
     gateway.listed(121).await;
-    for (of, expected) in
-        [(release, 81), (second["id"].as_str().unwrap(), 40), ("code.best", 121), ("other", 0)]
-    {
+    for (of, expected) in [(release, 81), (second, 40), ("code.best", 121), ("other", 0)] {
         let listed = gateway.get(&format!("/v2/requests?alias={of}&limit=200")).await;
         assert_eq!(listed["data"].as_array().unwrap().len(), expected, "{of}");
     }
@@ -98,10 +94,7 @@ async fn streams_and_errors_name_the_release_and_the_plan_explains_it() {
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let release = made["release_id"].as_str().unwrap();
     let streamed = gateway.chat_ok(&streaming("auto")).await;
-    assert_eq!(
-        (header(&streamed, RELEASE), header(&streamed, RESOLVED)),
-        (release.to_owned(), MINI.to_owned())
-    );
+    assert_eq!([RELEASE, RESOLVED].map(|name| header(&streamed, name)), [release, MINI]);
     let failed = gateway.chat(&with(question("auto"), json!({"user": "emu:status=500"}))).await;
     assert!(failed.status >= 500, "{}", failed.text());
     assert_eq!(header(&failed, RELEASE), release);
@@ -128,10 +121,9 @@ async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
     let second = post(&gateway.admin(), &format!("{at}/releases"), body).await;
     assert_eq!(second["status"], "active", "{second}");
     let one = format!("{at}/releases/{first}");
-    let json_type = [("content-type", "application/json")];
+    let (json_type, body) = ([("content-type", "application/json")], json!({"targets": [{"model": BIG}]}));
     for method in [Method::PUT, Method::PATCH] {
-        let body = json!({"targets": [{"model": BIG}]}).to_string();
-        let answer = gateway.admin().call(method, &one, &json_type, body).await.unwrap();
+        let answer = gateway.admin().call(method, &one, &json_type, body.to_string()).await.unwrap();
         problem(&answer, 409, "release_immutable");
     }
     let kept = gateway.get(&one).await;
@@ -161,7 +153,8 @@ async fn a_release_never_changes_and_can_be_pinned_while_its_alias_exists() {
 async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
     let gateway = Gateway::with_own().await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "web"})).await);
-    let (key, _) = gateway.key(json!({"name": "web", "project_id": project, "scopes": ["inference"]})).await;
+    let web = json!({"name": "web", "project_id": project, "scopes": ["inference"]});
+    let (key, key_id) = gateway.key(web).await;
     let of_workspace = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let body = json!({"name": "auto", "project_id": project, "targets": [{"model": BIG}]});
     let of_project = gateway.make(ALIASES, body.clone()).await;
@@ -179,8 +172,8 @@ async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
     let founded = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
     let text = |name: &str| founded[name].as_str().unwrap().to_owned();
     let (admin, user) = (gateway.with_key(&text("admin_key")), gateway.with_key(&text("api_key")));
-    let credential =
-        json!({"provider": "openai", "secret": OWN_SECOND, "base_url": gateway.emulator.base_url()});
+    let base_url = gateway.emulator.base_url();
+    let credential = json!({"provider": "openai", "secret": OWN_SECOND, "base_url": base_url});
     post(&admin, "/v2/provider-credentials", credential).await;
     for name in ["auto", &release(&of_workspace), &format!("auto@{}", release(&of_workspace))] {
         refused(&asked(&user, name).await, 404, "model_not_found");
@@ -194,16 +187,10 @@ async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
     let path = format!("{ALIASES}/{}/promote", id_of(&theirs));
     problem(&admin.post(&path, &foreign).await.unwrap(), 404, "not_found");
     // A project takes its aliases with it.
-    let listed = gateway.get("/v2/api-keys").await;
-    let id =
-        listed["data"].as_array().unwrap().iter().find(|row| row["name"] == "web").unwrap()["id"].clone();
-    gateway.remove(&format!("/v2/api-keys/{}", id.as_str().unwrap())).await;
+    gateway.remove(&format!("/v2/api-keys/{key_id}")).await;
     gateway.remove(&format!("/v2/projects/{project}")).await;
-    problem(
-        &gateway.admin().get(&format!("{ALIASES}/{}", id_of(&of_project))).await.unwrap(),
-        404,
-        "not_found",
-    );
+    let gone = gateway.admin().get(&format!("{ALIASES}/{}", id_of(&of_project))).await.unwrap();
+    problem(&gone, 404, "not_found");
 }
 
 #[cfg(feature = "broker")]
@@ -211,19 +198,9 @@ async fn a_project_wins_over_the_workspace_and_no_tenant_reaches_another() {
 async fn names_that_could_mean_something_else_are_refused() {
     let gateway = Gateway::with_own().await;
     let admin = gateway.admin();
-    for name in [
-        "gpt-4o",
-        "openai",
-        "gpt-4o-2024-08-06",
-        "openai/best",
-        "openai:best",
-        "auto@1",
-        "Auto",
-        "",
-        ".auto",
-        "alr_01900000000070008000000000000000",
-        &"a".repeat(65),
-    ] {
+    let named = ["gpt-4o", "openai", "gpt-4o-2024-08-06", "openai/best", "openai:best", "auto@1", "Auto", ""];
+    let formed = [".auto", "alr_01900000000070008000000000000000", &"a".repeat(65)];
+    for name in named.into_iter().chain(formed) {
         let answer = admin.post(ALIASES, &json!({"name": name, "targets": [{"model": MINI}]})).await.unwrap();
         assert_eq!(problem(&answer, 400, "invalid_value")["param"], "name", "{name}");
     }
@@ -240,11 +217,8 @@ async fn names_that_could_mean_something_else_are_refused() {
         assert!(answer.status == 400 || answer.status == 404, "{}", answer.text());
     }
     // A route may name an alias that exists, and is then stronger than one for the model.
-    let route = json!({"scope": {"alias": "fast"}});
-    assert_eq!(
-        problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "invalid_value")["param"],
-        "scope.alias"
-    );
+    let route = admin.post("/v2/routes", &json!({"scope": {"alias": "fast"}})).await.unwrap();
+    assert_eq!(problem(&route, 400, "invalid_value")["param"], "scope.alias");
     let other = gateway.credential("openai", OWN_SECOND).await;
     gateway.route(json!({"scope": {"model": MINI}, "profiles": ["byok"]})).await;
     gateway.route(json!({"scope": {"alias": "auto"}, "credential_ids": [other]})).await;
@@ -267,8 +241,7 @@ async fn the_next_target_serves_where_nothing_offers_the_one_before() {
         let answer = gateway.chat_ok(&question(name)).await;
         assert_eq!(header(&answer, RESOLVED), expected.0, "{name}");
         let record = gateway.settled(&trace_of(&answer)).await;
-        let alias = &record["alias"];
-        assert_eq!((&alias["target"], &alias["targets"]), (&json!(expected.1), &json!(3)), "{record}");
+        has(&record, json!({"/alias/target": expected.1, "/alias/targets": 3}));
     }
     // Where all that serves a target fails, the next one stands in.
     let targets = json!([{"model": MINI}, {"model": LOCAL_MODEL}]);
@@ -317,15 +290,15 @@ async fn a_failing_canary_is_withdrawn_by_itself() {
     let seen: Vec<_> = callers.values().filter(|releases| releases.contains(&bad)).collect();
     assert!(!seen.is_empty() && seen.len() < 20, "{callers:?}");
     // The store has it before the cores do.
-    found("everybody to be back", async || {
+    until("everybody to be back", async || {
         for number in 0..20 {
             let answer = gateway.chat(&from(&format!("user-{number}"), "auto")).await;
             if header(&answer, RELEASE) != active {
-                return None;
+                return false;
             }
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.must_be(200);
         }
-        Some(())
+        true
     })
     .await;
     let entry = entries(&gateway, "alias.withdraw_canary").await.remove(0);
@@ -334,9 +307,7 @@ async fn a_failing_canary_is_withdrawn_by_itself() {
     let event: Value = serde_json::from_str(&taker.taken().await).unwrap();
     has(&event, json!({"type": "alias.canary_withdrawn", "/data/release_id": bad}));
     let measured = gateway.get(&format!("{at}/measurements")).await;
-    let of_bad =
-        measured["data"].as_array().unwrap().iter().find(|row| row["release_id"] == bad.as_str()).unwrap();
-    assert_eq!(of_bad["error_bps"], 10_000, "{measured}");
+    assert_eq!(row(&measured["data"], "release_id", &bad)["error_bps"], 10_000, "{measured}");
 }
 
 #[cfg(feature = "broker")]
@@ -371,16 +342,12 @@ async fn a_canary_grows_is_promoted_and_rolled_back_and_survives_a_crash() {
     assert!(done["canary"].is_null() && done["release_id"] == first.as_str(), "{done}");
     assert_eq!(done["withdrawn_canary"]["automatic"], false, "{done}");
     assert!(of_canary(&gateway).await.is_empty());
-    let nothing = gateway.admin().post(&format!("{at}/rollback"), &json!({})).await.unwrap();
-    problem(&nothing, 409, "nothing_to_roll_back");
+    let nothing = async |verb: &str| gateway.admin().post(&format!("{at}/{verb}"), &json!({})).await.unwrap();
+    problem(&nothing("rollback").await, 409, "nothing_to_roll_back");
     let done = gateway.cli().run(&["alias", "promote", "auto", "--json"]).json();
     has(&done, json!({"release_id": second, "previous_release_id": first}));
     assert_eq!(of_canary(&gateway).await.len(), 30);
-    problem(
-        &gateway.admin().post(&format!("{at}/promote"), &json!({})).await.unwrap(),
-        409,
-        "nothing_to_promote",
-    );
+    problem(&nothing("promote").await, 409, "nothing_to_promote");
     let done = gateway.cli().run(&["alias", "rollback", "auto", "--json"]).json();
     assert_eq!(done["release_id"], first.as_str(), "{done}");
     let wrong = json!({"canary": {"release_id": first, "percent": 5}});
@@ -396,6 +363,7 @@ async fn every_dialect_takes_an_alias() {
     let made = alias(&gateway, "auto", json!([{"model": MINI}])).await;
     let of_vectors = alias(&gateway, "vectors", json!([{"model": "openai/text-embedding-3-small"}])).await;
     let release = made["release_id"].as_str().unwrap();
+    let vectors = json!({"model": "vectors", "input": "hello"});
     let turns = json!([{"role": "user", "content": "hello there"}]);
     let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
     let converse = json!({"messages": [{"role": "user", "content": [{"text": "hello there"}]}]});
@@ -406,11 +374,7 @@ async fn every_dialect_takes_an_alias() {
         ("/v1beta/models/auto:generateContent", contents.clone(), release),
         ("/v1beta/models/auto:streamGenerateContent?alt=sse", contents, release),
         ("/model/auto/converse", converse, release),
-        (
-            "/v1/embeddings",
-            json!({"model": "vectors", "input": "hello"}),
-            of_vectors["release_id"].as_str().unwrap(),
-        ),
+        ("/v1/embeddings", vectors, of_vectors["release_id"].as_str().unwrap()),
     ] {
         let answer = gateway.client().post(path, &body).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -442,19 +406,18 @@ async fn it_is_applied_and_exported_as_a_document() {
     apply(document(90));
     assert!(apply(document(90)).contains("No change"), "applied twice");
     let listed = gateway.get(ALIASES).await;
-    let rows = listed["data"].as_array().unwrap();
-    let best = rows.iter().find(|row| row["name"] == "code.best").unwrap();
-    assert_eq!((&best["release_number"], &best["targets"][0]["weight"]), (&json!(1), &json!(90)), "{best}");
+    let best = row(&listed["data"], "name", "code.best");
+    has(best, json!({"release_number": 1, "/targets/0/weight": 90}));
     // Other targets are another release, in force at once.
     apply(document(50));
     let best = gateway.get(&format!("{ALIASES}/{}", id_of(best))).await;
-    assert_eq!((&best["release_number"], &best["targets"][0]["weight"]), (&json!(2), &json!(50)), "{best}");
+    has(&best, json!({"release_number": 2, "/targets/0/weight": 50}));
     let exported = gateway.cli().run(&["export"]).ok();
     assert!(exported.contains("[[alias]]") && exported.contains("code.best"), "{exported}");
     assert!(apply(exported).contains("No change"), "exported and applied");
     let auto = gateway.get(&format!("{ALIASES}/auto")).await;
     let range = json!({"temperature": {"max": 1.0, "default": 0.7, "clamp": true}});
-    assert_eq!((&auto["release_number"], &auto["parameters"]), (&json!(1), &range), "{auto}");
+    has(&auto, json!({"release_number": 1, "parameters": range}));
     let shown = gateway.cli().run(&["alias", "show", "code.best"]).ok();
     assert!(shown.contains("for agents") && shown.contains("retired"), "{shown}");
     let added = ["alias", "add", "fast", "--target", "openai/gpt-4o-mini=3", "--target", BIG, "--json"];
@@ -466,6 +429,6 @@ async fn it_is_applied_and_exported_as_a_document() {
         ["alias", "canary", "fast", "--release", added["release_id"].as_str().unwrap(), "--percent", "5"];
     assert!(gateway.cli().run(&canary).ok().contains("canary"));
     gateway.cli().run(&["alias", "remove", "fast", "--yes"]).ok();
-    until("the alias to be gone", async || gateway.get(ALIASES).await["data"].as_array().unwrap().len() == 2)
-        .await;
+    let gone = async || gateway.get(ALIASES).await["data"].as_array().unwrap().len() == 2;
+    until("the alias to be gone", gone).await;
 }

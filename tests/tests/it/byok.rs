@@ -23,8 +23,8 @@ struct Failure {
 }
 
 fn failures() -> Vec<Failure> {
-    let failure = |behaviour: Behaviour, status, code, tries, class| Failure {
-        behaviour: behaviour.always(),
+    let failure = |failing: Behaviour, status, code, tries, class| Failure {
+        behaviour: failing.always(),
         status,
         code,
         tries,
@@ -46,9 +46,7 @@ async fn failing(failure: &Failure, more: Value) -> (Gateway, String) {
     let gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
     gateway.account("openai", POOL).await;
-    let mut route = json!({"scope": {}, "first_byte_timeout_ms": 100});
-    route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    gateway.route(route).await;
+    gateway.route(with(json!({"scope": {}, "first_byte_timeout_ms": 100}), more)).await;
     gateway.emulator.script(OWN, [failure.behaviour.clone()]);
     (gateway, credential)
 }
@@ -70,22 +68,15 @@ async fn a_failed_credential_is_told_and_nobody_else_is_asked() {
         let error = refused(&answer, failure.status, failure.code);
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("openai"), "the provider is not named: {message}");
-        assert!(
-            headers_and_body(&answer).contains(&credential),
-            "the credential is not named: {}",
-            headers_and_body(&answer)
-        );
+        let all = headers_and_body(&answer);
+        assert!(all.contains(&credential), "the credential is not named: {all}");
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
         assert_eq!(answer.header("agent-fallback-used"), Some("false"));
         assert_eq!(gateway.calls(OWN).len(), failure.tries, "{}", failure.code);
         assert_eq!(gateway.calls(POOL).len(), 0, "{}: the pool was asked", failure.code);
         if failure.class != "timeout" {
-            assert!(
-                request_ids(&gateway.emulator).iter().any(|id| headers_and_body(&answer).contains(id)),
-                "{}: the provider's request id is not told: {}",
-                failure.code,
-                headers_and_body(&answer)
-            );
+            let is_told = request_ids(&gateway.emulator).iter().any(|id| all.contains(id));
+            assert!(is_told, "{}: the provider's request id is not told: {all}", failure.code);
         }
         let hopeless = ["auth", "quota"].contains(&failure.class) && failure.status != 403;
         if failure.tries > 1 || hopeless {
@@ -101,10 +92,8 @@ async fn a_failed_credential_is_told_and_nobody_else_is_asked() {
 
 async fn booked_as_byok(gateway: &Gateway, answer: &Answer, failure: &Failure) {
     let request = gateway.settled(&trace_of(answer)).await;
-    has(
-        &request,
-        json!({"outcome": "failed", "mode": "byok", "status": failure.status, "error_code": failure.code}),
-    );
+    has(&request, json!({"status": failure.status, "error_code": failure.code}));
+    has(&request, json!({"outcome": "failed", "mode": "byok"}));
     let attempts = request["attempts"].as_array().unwrap();
     assert_eq!(attempts.len(), failure.tries, "{request}");
     let ids = request_ids(&gateway.emulator);
@@ -114,9 +103,14 @@ async fn booked_as_byok(gateway: &Gateway, answer: &Answer, failure: &Failure) {
             assert_eq!(attempt["upstream_request_id"], id, "{attempt}");
         }
     }
+    billed(gateway, 0, 1).await;
+}
+
+/// An exchange is booked once, by its mode.
+async fn billed(gateway: &Gateway, managed: u64, own: u64) {
     let snapshot = gateway.get("/v2/billing/snapshot").await;
-    assert_eq!(row(&snapshot["mtd"]["by_mode"], "mode", "mi")["requests"], 0, "{snapshot}");
-    assert_eq!(row(&snapshot["mtd"]["by_mode"], "mode", "byok")["requests"], 1, "{snapshot}");
+    let requests = |mode: &str| row(&snapshot["mtd"]["by_mode"], "mode", mode)["requests"].as_u64();
+    assert_eq!((requests("mi"), requests("byok")), (Some(managed), Some(own)), "{snapshot}");
 }
 
 #[tokio::test]
@@ -129,13 +123,8 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;
             assert_eq!(said(&answer), "You said: hello there", "{}", failure.code);
-            assert_eq!(
-                answer.header("agent-execution-profile"),
-                Some("managed_provider"),
-                "{}",
-                failure.code
-            );
-            assert_eq!(answer.header("agent-fallback-used"), Some("true"), "{}", failure.code);
+            let how = ["agent-execution-profile", "agent-fallback-used"].map(|name| answer.header(name));
+            assert_eq!(how, [Some("managed_provider"), Some("true")], "{}", failure.code);
             assert_eq!(answer.header("agent-byok-credential-id"), None);
             has(&gateway.settled(&trace_of(&answer)).await, json!({"mode": "mi", "fallback_used": true}));
         }
@@ -143,10 +132,7 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
         let detail = entry["detail"].as_str().unwrap();
         assert!(detail.contains(MINI) && detail.contains(&format!("after {credential} failed")), "{entry}");
         assert_eq!(entries(&gateway, "request.fall_back").await.len(), 1, "the first of the hour");
-        let snapshot = gateway.get("/v2/billing/snapshot").await;
-        let modes = &snapshot["mtd"]["by_mode"];
-        assert_eq!(row(modes, "mode", "mi")["requests"], 2, "{snapshot}");
-        assert_eq!(row(modes, "mode", "byok")["requests"], 0, "an exchange is booked once: {snapshot}");
+        billed(&gateway, 2, 0).await;
     }
 }
 
@@ -154,27 +140,22 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
 #[tokio::test]
 async fn a_fallback_follows_only_the_failures_it_names() {
     let failure = &failures()[0];
-    let (gateway, _) =
-        failing(failure, json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]})).await;
+    let others = json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]});
+    let (gateway, _) = failing(failure, others).await;
     refused(&gateway.chat(&question(MINI)).await, failure.status, failure.code);
     assert_eq!(gateway.calls(POOL).len(), 0);
     // An invalid request fails everywhere: it does not fall back.
     let gateway = Gateway::with_own().await;
     gateway.account("openai", POOL).await;
     gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
-    let wrong = json!({"model": MINI, "messages": [{"role": "user", "content": "x"}], "temperature": 9});
-    assert_eq!(gateway.chat(&wrong).await.status, 400);
+    gateway.chat(&with(question(MINI), json!({"temperature": 9}))).await.must_be(400);
     assert_eq!((gateway.calls(OWN).len(), gateway.calls(POOL).len()), (1, 0));
 }
 
 #[tokio::test]
 async fn the_next_own_credential_serves() {
-    for behaviour in [
-        Behaviour::status(401),
-        Behaviour::out_of_quota(),
-        Behaviour::rate_limited(30),
-        Behaviour::status(403),
-    ] {
+    let limited = Behaviour::rate_limited(30);
+    for behaviour in [Behaviour::status(401), Behaviour::out_of_quota(), limited, Behaviour::status(403)] {
         let gateway = Gateway::with_own().await;
         let second = gateway.credential("openai", OWN_SECOND).await;
         gateway.account("openai", POOL).await;
@@ -213,10 +194,8 @@ async fn a_credential_that_is_switched_off_is_absent() {
         assert_eq!(row(&plan["rejected"], "principal", &credential)["reason"], status, "{plan}");
         if status == "disabled" {
             gateway.patch(&path, json!({"status": "active"})).await;
-            assert_eq!(
-                gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"),
-                Some("byok")
-            );
+            let served = gateway.chat_ok(&question(MINI)).await;
+            assert_eq!(served.header("agent-execution-profile"), Some("byok"));
         }
     }
 }
@@ -240,13 +219,9 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
     const LEFT: &str = "anthropic-ratelimit-input-tokens-remaining";
     for (path, key, own) in [("/v2/provider-credentials", OWN, true), ("/v2/accounts", POOL, false)] {
         let gateway = Gateway::with(config(), &[]).await;
-        let claude = json!({
-            "provider": "anthropic", "display_name": "claude", "secret": key,
-            "base_url": gateway.emulator.anthropic_url(),
-        });
-        gateway.make(path, claude).await;
-        let turn = json!({"role": "user", "content": "hello there"});
-        let messages = json!({"model": CLAUDE, "max_tokens": 50, "messages": [turn]});
+        let claude = json!({"provider": "anthropic", "display_name": "claude", "secret": key});
+        gateway.make(path, with(claude, json!({"base_url": gateway.emulator.anthropic_url()}))).await;
+        let messages = with(question(CLAUDE), json!({"max_tokens": 50}));
         let streamed = with(messages.clone(), json!({"stream": true}));
         for body in [&messages, &streamed] {
             let answer = gateway.client().post("/v1/messages", body).await.unwrap().must_be(200);
@@ -276,26 +251,22 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     // Nothing is sent now, and the client is told of which credential that is.
     let parked = gateway.chat(&question(MINI)).await;
     refused(&parked, 402, "insufficient_quota");
-    assert_eq!(
-        ["agent-attempts", "agent-execution-profile", "agent-byok-credential-id"]
-            .map(|name| parked.header(name)),
-        [Some("0"), Some("byok"), Some(id.as_str())]
-    );
+    let how = ["agent-attempts", "agent-execution-profile", "agent-byok-credential-id"];
+    assert_eq!(how.map(|name| parked.header(name)), [Some("0"), Some("byok"), Some(id.as_str())]);
     assert!(view["over_quota_until"].is_string(), "{view}");
     // A status that was read may be sent back unchanged.
-    let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
-    assert_eq!(same["status"], "over_quota", "{same}");
+    let same = json!({"display_name": "mine", "status": "over_quota"});
+    assert_eq!(gateway.patch(&path, same).await["status"], "over_quota");
     gateway.emulator.set_key(OWN, harness::KeyState::Ok);
-    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
-    assert_eq!((&verified["status"], &verified["over_quota_until"]), (&json!("active"), &Value::Null));
+    let verify = async || gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    has(&verify().await, json!({"status": "active", "over_quota_until": null}));
     gateway.chat_ok(&question(MINI)).await;
     // So is a secret that the provider refuses, until it is verified again.
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     assert_eq!(gateway.chat(&question(MINI)).await.status, 502);
     assert_eq!(gateway.get(&path).await["status"], "invalid");
     gateway.emulator.set_key(OWN, harness::KeyState::Ok);
-    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
-    assert_eq!(verified["status"], "active", "{verified}");
+    assert_eq!(verify().await["status"], "active");
 }
 
 /// A provider's reported rate limits are shown, and if no request remains the next credential is used at

@@ -9,12 +9,14 @@ use harness::client::{Answer, Client};
 use harness::postgres::Server;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, refused, scripted, streaming, trace_of, with};
+use crate::audit::entries;
 use crate::command::workspace;
-use crate::gateway::{CUSTOM, Gateway, OWN, config};
-use crate::wait::{a_moment, a_pause, found, until};
+use crate::gateway::{CUSTOM, Gateway, OWN, config, id_of};
+use crate::wait::{a_pause, found, until};
 
 const REPLAY: &str = "agent-idempotent-replay";
 
@@ -52,8 +54,7 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
     }
     assert_eq!(gateway.calls(OWN).len(), 3);
     assert_eq!(gateway.wait_for_usage(3).await["requests"], 3);
-    let record: Vec<_> =
-        gateway.requests(50).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let record: Vec<_> = gateway.requests(50).await.iter().map(id_of).collect();
     assert_eq!(record, ids, "a replay isn't a record");
     let metrics = gateway.client().get("/metrics").await.unwrap().text();
     assert!(metrics.contains("tidegate_idempotent_replays_total 6"), "{metrics}");
@@ -64,10 +65,8 @@ async fn a_repeated_request_is_given_its_answer_and_costs_nothing() {
 async fn settled_requests_are_counted(gateway: &Gateway) {
     let set = format!("provider=\"openai\",model=\"{MINI}\",profile=\"byok\",outcome=\"completed\"");
     let line = format!("tidegate_requests_total{{{set}}} 3\n");
-    until("three settled requests in the metrics", async || {
-        gateway.client().get("/metrics").await.unwrap().text().contains(&line)
-    })
-    .await;
+    let is_counted = async || gateway.client().get("/metrics").await.unwrap().text().contains(&line);
+    until("three settled requests in the metrics", is_counted).await;
     let (admin, _) = gateway.key(json!({"name": "scraper", "scopes": ["admin"]})).await;
     for (key, is_whole) in [(&gateway.founded.admin_key, true), (&admin, false)] {
         // Through a proxy, a key is needed.
@@ -75,12 +74,8 @@ async fn settled_requests_are_counted(gateway: &Gateway) {
         let text = page.text();
         assert_eq!((page.status, text.contains(&line)), (200, is_whole), "{text}");
         for family in ["tokens_total", "provider_cost_usd_total", "request_duration_seconds_bucket"] {
-            assert_eq!(
-                text.contains(&format!("tidegate_{family}{{{set},"))
-                    || text.contains(&format!("tidegate_{family}{{{set}}}")),
-                is_whole,
-                "{family}: {text}"
-            );
+            let is_shown = |end: &str| text.contains(&format!("tidegate_{family}{{{set}{end}"));
+            assert_eq!(is_shown(",") || is_shown("}"), is_whole, "{family}: {text}");
         }
         assert!(text.contains("tidegate_idempotent_replays_total 6"), "{text}");
     }
@@ -118,11 +113,8 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
         assert_eq!((fresh.status, fresh.header(REPLAY)), (200, Some("false")), "{}", fresh.text());
     }
     assert_eq!((gateway.calls(OWN).len(), gateway.calls(CUSTOM).len()), (4, 1));
-    for wrong in
-        [vec![("idempotency-key", "a"), ("agent-idempotency-key", "b")], vec![("idempotency-key", "")]]
-    {
-        let client =
-            wrong.iter().fold(gateway.client(), |client, (name, value)| client.header(*name, *value));
+    let both = gateway.client().header("idempotency-key", "a").header("agent-idempotency-key", "b");
+    for client in [both, gateway.client().header("idempotency-key", "")] {
         refused(&client.post(CHAT, &question(MINI)).await.unwrap(), 400, "invalid_idempotency_key");
     }
     let nobody = Client::new(&gateway.origin).header("idempotency-key", "k");
@@ -134,11 +126,9 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
 async fn what_failed_or_was_cut_is_asked_again() {
     let gateway = Gateway::with_own().await;
     let cut = |script: &str| with(scripted(MINI, script), json!({"stream": true}));
-    for (number, (body, status)) in
-        [(scripted(MINI, "status=400"), 400), (question("none"), 404), (json!({"model": MINI}), 400)]
-            .into_iter()
-            .enumerate()
-    {
+    let failing =
+        [(scripted(MINI, "status=400"), 400), (question("none"), 404), (json!({"model": MINI}), 400)];
+    for (number, (body, status)) in failing.into_iter().enumerate() {
         for _ in 0..2 {
             let answer = until_free(&gateway, &format!("failed {number}"), &body).await;
             assert_eq!((answer.status, answer.header(REPLAY)), (status, None), "{}", answer.text());
@@ -163,43 +153,28 @@ async fn what_failed_or_was_cut_is_asked_again() {
     refused(&answer, 409, "idempotency_in_flight");
     assert!(answer.header("retry-after").is_some() && answer.header("x-should-retry") == Some("true"));
     stream.hang_up();
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let stream = client.stream(CHAT, &cut("chunks=200,interval=20")).await.unwrap();
-        if stream.status == 200 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the key is not free");
-        a_moment().await;
-    }
+    until("the key to be free", async || {
+        client.stream(CHAT, &cut("chunks=200,interval=20")).await.unwrap().status == 200
+    })
+    .await;
 }
 
 /// Retries until a request that ended a moment ago has released the key.
 async fn until_free(gateway: &Gateway, key: &str, body: &Value) -> Answer {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let answer = keyed(gateway.client(), key, body).await;
-        if answer.status != 409 || Instant::now() > deadline {
-            return answer;
-        }
-        a_moment().await;
-    }
+    found("the key to be free", async || {
+        Some(keyed(gateway.client(), key, body).await).filter(|answer| answer.status != 409)
+    })
+    .await
 }
 
 /// Sends one request this many times at once to these gateways, each from its own client, until each has its
 /// answer; returns the answers and how many were refused at first.
-async fn storm(
-    origins: &[String],
-    api_key: &str,
-    key: &str,
-    body: &Value,
-    count: usize,
-) -> (Vec<Answer>, usize) {
+async fn storm(origins: &[String], api_key: &str, body: &Value, count: usize) -> (Vec<Answer>, usize) {
     let barrier = Arc::new(Barrier::new(count));
     let tries = (0..count).map(|number| {
         let client = Client::new(&origins[number % origins.len()]).bearer(api_key).within(WITHIN * 6);
-        let (client, body, barrier) =
-            (client.header("idempotency-key", key), body.clone(), Arc::clone(&barrier));
+        let client = client.header("idempotency-key", "storm");
+        let (body, barrier) = (body.clone(), Arc::clone(&barrier));
         tokio::spawn(async move {
             barrier.wait().await;
             let (mut refusals, deadline) = (0, Instant::now() + 6 * WITHIN);
@@ -235,7 +210,7 @@ async fn a_thousand_at_once_are_one_call() {
     let gateway = Gateway::with_own().await;
     let body = with(scripted(MINI, "latency=500,chunks=20"), json!({"stream": true}));
     let origins = [gateway.origin.clone()];
-    let (answers, refused) = storm(&origins, &gateway.founded.api_key, "storm", &body, 1_000).await;
+    let (answers, refused) = storm(&origins, &gateway.founded.api_key, &body, 1_000).await;
     println!("{refused} of 1000 were refused at first");
     all_are_one(&answers);
     assert_eq!(gateway.calls(OWN).len(), 1);
@@ -255,7 +230,7 @@ async fn two_gateways_answer_it_once() {
     let (mut other, origin) = gateway.replica().await;
     let origins = [gateway.origin.clone(), origin.clone()];
     let body = scripted(MINI, "latency=300");
-    let (answers, refused) = storm(&origins, &gateway.founded.api_key, "storm", &body, 300).await;
+    let (answers, refused) = storm(&origins, &gateway.founded.api_key, &body, 300).await;
     println!("{refused} of 300 were refused at first");
     all_are_one(&answers);
     assert_eq!(gateway.calls(OWN).len(), 1);
@@ -264,11 +239,7 @@ async fn two_gateways_answer_it_once() {
     let slow = scripted(MINI, "latency=30000");
     let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     let asking = tokio::spawn(keyed_owned(gateway.client(), "killed", slow.clone()));
-    let deadline = Instant::now() + WITHIN;
-    while gateway.calls(OWN).len() < 2 {
-        assert!(Instant::now() < deadline && !asking.is_finished(), "it was not sent");
-        a_moment().await;
-    }
+    sent(&gateway, &asking, 2).await;
     refused_in_flight(&at_other, &slow).await;
     gateway.process().kill9().unwrap();
     assert!(asking.await.unwrap().is_none());
@@ -276,12 +247,18 @@ async fn two_gateways_answer_it_once() {
     gateway.start_again().await;
     let calls = gateway.calls(OWN).len();
     let asking = tokio::spawn(keyed_owned(at_other, "killed", slow));
-    while gateway.calls(OWN).len() == calls {
-        assert!(Instant::now() < deadline && !asking.is_finished(), "the key is not free");
-        a_moment().await;
-    }
+    sent(&gateway, &asking, calls + 1).await;
     asking.abort();
     other.stop(WITHIN).await.unwrap();
+}
+
+/// Waits until this many calls have reached the upstream, the last of which nobody answers yet.
+async fn sent(gateway: &Gateway, asking: &JoinHandle<Option<Answer>>, calls: usize) {
+    until("the call upstream", async || {
+        assert!(!asking.is_finished(), "it was answered");
+        gateway.calls(OWN).len() >= calls
+    })
+    .await;
 }
 
 async fn keyed_owned(client: Client, key: &'static str, body: Value) -> Option<Answer> {
@@ -299,21 +276,14 @@ async fn a_kill_frees_what_was_under_way_and_keeps_what_was_answered() {
     let first = keyed(gateway.client(), "answered", &streaming(MINI)).await;
     let slow = scripted(MINI, "latency=30000");
     let asking = tokio::spawn(keyed_owned(gateway.client(), "killed", slow.clone()));
-    let deadline = Instant::now() + WITHIN;
-    while gateway.calls(OWN).len() < 2 {
-        assert!(Instant::now() < deadline, "it was not sent");
-        a_moment().await;
-    }
+    sent(&gateway, &asking, 2).await;
     gateway.crash().await;
     assert!(asking.await.unwrap().is_none());
     let again = keyed(gateway.client(), "answered", &streaming(MINI)).await;
     assert_eq!(again.header(REPLAY), Some("true"));
     assert_eq!(whole(&again), whole(&first));
     let asking = tokio::spawn(keyed_owned(gateway.client(), "killed", slow));
-    while gateway.calls(OWN).len() < 3 {
-        assert!(Instant::now() < deadline && !asking.is_finished(), "the key is not free");
-        a_moment().await;
-    }
+    sent(&gateway, &asking, 3).await;
     asking.abort();
 }
 
@@ -338,11 +308,10 @@ async fn without_the_store_a_keyed_request_is_not_sent() {
     assert_eq!(gateway.calls(OWN).len(), calls);
     gateway.chat_ok(&question(MINI)).await;
     server.start().await.unwrap();
-    let deadline = Instant::now() + WITHIN;
-    while keyed(gateway.client(), "k", &question(MINI)).await.header(REPLAY) != Some("true") {
-        assert!(Instant::now() < deadline, "it is not given again");
-        a_moment().await;
-    }
+    until("it is given again", async || {
+        keyed(gateway.client(), "k", &question(MINI)).await.header(REPLAY) == Some("true")
+    })
+    .await;
     assert_eq!(gateway.calls(OWN).len(), calls + 1, "what has no key went on");
 }
 
@@ -385,16 +354,8 @@ async fn a_kept_answer_that_was_touched_is_refused() {
         refused(&keyed(gateway.client(), key, &question(MINI)).await, 500, "idempotent_answer_unreadable");
     }
     assert_eq!(gateway.calls(OWN).len(), calls);
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let audit = gateway.get("/v2/audit").await;
-        let entries = audit["data"].as_array().unwrap().iter();
-        if entries.filter(|entry| entry["action"] == "answer.open_refused").count() >= 2 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "it is not in the audit: {audit}");
-        a_moment().await;
-    }
+    let is_audited = async || entries(&gateway, "answer.open_refused").await.len() >= 2;
+    until("both to be in the audit", is_audited).await;
 }
 
 /// `/v2` creates an object once per key; an answer that shows a secret is never stored.

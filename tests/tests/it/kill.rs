@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, scripted, trace_of_stream, with};
+use crate::ask::{CHAT, MINI, has, question, scripted, trace_of_stream, with};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
 use crate::wait::{a_moment, until, until_a_random_moment};
@@ -213,16 +213,9 @@ pub fn booked_once(gateway: &Gateway, rows: &[Value]) {
         let earlier = record.insert(row["tag"].as_str().unwrap().to_owned(), how);
         assert_eq!(earlier, None, "a call is in the books twice: {row}");
     }
-    let mut upstream: BTreeMap<String, u64> = BTreeMap::new();
-    for entry in gateway.emulator.journal() {
-        let sent: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
-        // A body that the kill cut short has no number, and no provider would have read it.
-        if let Some(number) = sent["metadata"]["call"].as_str() {
-            *upstream.entry(number.to_owned()).or_default() += 1;
-        }
-    }
+    let upstream = counted(gateway);
     for (number, (outcome, attempts)) in &record {
-        let calls = upstream.get(number).copied().unwrap_or(0);
+        let calls = upstream.get(number).map_or(0, Vec::len) as u64;
         // An intent is written before its call leaves: a kill between the two books one attempt that no
         // upstream saw.
         assert!(
@@ -232,18 +225,25 @@ pub fn booked_once(gateway: &Gateway, rows: &[Value]) {
     }
     let unbooked: Vec<_> = upstream.keys().filter(|number| !record.contains_key(*number)).collect();
     assert!(unbooked.is_empty(), "upstream and not in the books: {unbooked:?}");
-    println!("{} upstream calls in {} records", upstream.values().sum::<u64>(), rows.len());
+    println!("{} upstream calls in {} records", upstream.values().map(Vec::len).sum::<usize>(), rows.len());
 }
 
-/// The booked usage of a completed call equals the provider's own counts.
-pub fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
+/// The tokens of the prompt and of the answer of each call upstream, by the call's number.
+fn counted(gateway: &Gateway) -> BTreeMap<String, Vec<(u64, u64)>> {
     let mut counted: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
     for entry in gateway.emulator.journal() {
         let sent: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+        // A body that the kill cut short has no number, and no provider would have read it.
         if let Some(number) = sent["metadata"]["call"].as_str() {
             counted.entry(number.to_owned()).or_default().push((entry.prompt_tokens, entry.said_tokens));
         }
     }
+    counted
+}
+
+/// The booked usage of a completed call equals the provider's own counts.
+pub fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
+    let counted = counted(gateway);
     for row in rows.iter().filter(|row| row["outcome"] == "completed") {
         let tag = row["tag"].as_str().unwrap();
         let record = (row["input_tokens"].as_u64().unwrap(), row["output_tokens"].as_u64().unwrap());
@@ -275,7 +275,7 @@ async fn ledger_agrees(gateway: &mut Gateway, records: usize) {
     gateway.stop().await;
     let data = gateway.data().display().to_string();
     let report = Cli::new().run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
-    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(records)), "{report}");
+    has(&report, json!({"ok": true, "records": records}));
 }
 
 /// What a client had received of a stream: the bytes of its events so far, the token count in the last of
@@ -313,7 +313,7 @@ async fn cut_after(script: &str, events: usize) {
     let (_, end) = stream.events().await;
     assert!(end.is_err(), "the client saw a clean end");
     let request = gateway.settled(&trace).await;
-    assert_eq!((&request["outcome"], &request["mode"]), (&json!("interrupted"), &json!("byok")), "{request}");
+    has(&request, json!({"outcome": "interrupted", "mode": "byok"}));
     let generated = gateway.emulator.journal()[0].said_tokens;
     let record = request["output_tokens"].as_u64().unwrap();
     assert!(record <= generated, "{record} of {generated} tokens: {request}");
@@ -326,10 +326,7 @@ async fn cut_after(script: &str, events: usize) {
     };
     let known = received.iter().filter(is_due).map(|one| one.tokens).max().unwrap_or(0);
     assert!(known > 0, "{script}: nothing was due, so the test tests nothing");
-    assert!(
-        record >= known,
-        "{script}: {record} tokens in the books, {known} were due of {generated}: {request}"
-    );
+    assert!(record >= known, "{script}: {record} tokens, {known} were due of {generated}: {request}");
     gateway.chat_ok(&question(MINI)).await;
 }
 
@@ -365,11 +362,7 @@ async fn a_second_signal_ends_what_a_drain_waits_for() {
     stream.event().await.unwrap();
     let trace = trace_of_stream(&stream);
     gateway.process().terminate().unwrap();
-    let deadline = Instant::now() + WITHIN;
-    while !gateway.process().stderr().contains("A second signal ends them.") {
-        assert!(Instant::now() < deadline, "it does not drain: {}", gateway.process().stderr());
-        a_moment().await;
-    }
+    until("the drain", async || gateway.process().stderr().contains("A second signal ends them.")).await;
     stream.event().await.unwrap();
     assert!(gateway.process().exited().unwrap().is_none(), "it waits for the stream");
     gateway.process().terminate().unwrap();
@@ -384,8 +377,8 @@ async fn a_second_signal_ends_what_a_drain_waits_for() {
 async fn a_stop_waits_neither_for_a_held_up_thread_nor_for_its_connections() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("held");
-    let mut gateway =
-        Gateway::with(config(), &[("TIDEGATE_HELD_CONTROL", &file.display().to_string())]).await;
+    let held = file.display().to_string();
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_HELD_CONTROL", &held)]).await;
     std::fs::write(&file, "").unwrap();
     until("the control plane's thread to be held up", async || {
         const DELAY: &str = "tidegate_runtime_delay_microseconds{runtime=\"control\"} ";

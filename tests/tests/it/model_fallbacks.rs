@@ -35,6 +35,10 @@ fn asked(gateway: &Gateway, key: &str) -> Vec<String> {
     gateway.calls(key).into_iter().filter_map(|call| call.model).collect()
 }
 
+fn at_anthropic(gateway: &Gateway, secret: &str) -> Value {
+    json!({"provider": "anthropic", "secret": secret, "base_url": gateway.emulator.anthropic_url()})
+}
+
 async fn record_of(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(&trace_of(answer)).await
 }
@@ -48,13 +52,14 @@ async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
             let answer = gateway.chat(&body).await;
             assert_eq!(answer.status, 200, "{class}: {}", answer.text());
             assert!(!said(&answer).is_empty(), "{class}: {}", answer.text());
-            assert_eq!(answer.header("agent-fallback-used"), Some("true"), "{class}");
-            assert_eq!(answer.header("agent-resolved-model"), Some(LARGE), "{class}");
-            assert_eq!(answer.header("agent-execution-profile"), Some("byok"), "{class}");
-            assert_eq!(answer.header("agent-attempts"), Some((tries + 1).to_string().as_str()), "{class}");
-            let mut models = vec!["gpt-4o-mini"; tries];
-            models.push("gpt-5-mini");
-            assert_eq!(asked(&gateway, OWN), models, "{class}");
+            let how = ["fallback-used", "resolved-model", "execution-profile", "attempts"];
+            let how = how.map(|name| answer.header(&format!("agent-{name}")).unwrap());
+            assert_eq!(how, ["true", LARGE, "byok", &(tries + 1).to_string()], "{class}");
+            assert_eq!(
+                asked(&gateway, OWN),
+                [vec!["gpt-4o-mini"; tries], vec!["gpt-5-mini"]].concat(),
+                "{class}"
+            );
             let record = record_of(&gateway, &answer).await;
             has(&record, json!({"requested_model": MINI, "resolved_model": LARGE, "fallback_used": true}));
             assert_eq!(record["model_fallback"]["on"], class, "{record}");
@@ -62,9 +67,7 @@ async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
             assert!(detail.starts_with(&format!("{MINI} was left for {LARGE}: ")), "{detail}");
             let attempts = record["attempts"].as_array().unwrap();
             let faults: Vec<_> = attempts.iter().map(|attempt| attempt["fault"].as_str()).collect();
-            let mut expected = vec![Some(fault); tries];
-            expected.push(None);
-            assert_eq!(faults, expected, "{class}: {record}");
+            assert_eq!(faults, [vec![Some(fault); tries], vec![None]].concat(), "{class}: {record}");
             // At the prices of the model that served.
             let tokens = |name: &str| record[name].as_i64().unwrap();
             let cost = tokens("input_tokens") * 250 + tokens("output_tokens") * 2_000;
@@ -76,12 +79,9 @@ async fn each_stated_failure_leads_to_the_other_model_and_is_booked_there() {
 
 #[tokio::test]
 async fn without_the_list_or_its_class_a_failure_is_the_answer() {
-    for (other, fallbacks) in
-        [(None, json!([])), (Some("outage"), json!([{"on": ["outage"], "model": LARGE}]))]
-    {
+    for (other, fallbacks) in [("", json!([])), ("outage", json!([{"on": ["outage"], "model": LARGE}]))] {
         let gateway = gateway_with(fallbacks).await;
-        for (class, behaviour, tries, _) in classes().into_iter().filter(|(class, ..)| Some(*class) != other)
-        {
+        for (class, behaviour, tries, _) in classes().into_iter().filter(|(class, ..)| *class != other) {
             for body in [question(MINI), streaming(MINI)] {
                 let before = asked(&gateway, OWN).len();
                 gateway.emulator.clear_scripts();
@@ -90,12 +90,12 @@ async fn without_the_list_or_its_class_a_failure_is_the_answer() {
                 assert!(answer.status >= 400, "{class}: {}", answer.text());
                 assert_eq!(answer.header("agent-fallback-used"), Some("false"), "{class}");
                 let new = asked(&gateway, OWN).split_off(before);
-                assert!(
-                    new.len() <= tries && new.iter().all(|model| model == "gpt-4o-mini"),
-                    "{class}: {new:?}"
+                let is_small = new.iter().all(|model| model == "gpt-4o-mini");
+                assert!(new.len() <= tries && is_small, "{class}: {new:?}");
+                has(
+                    &record_of(&gateway, &answer).await,
+                    json!({"resolved_model": MINI, "model_fallback": null}),
                 );
-                let record = record_of(&gateway, &answer).await;
-                has(&record, json!({"resolved_model": MINI, "model_fallback": null}));
             }
         }
     }
@@ -112,8 +112,8 @@ async fn a_prompt_that_is_known_to_be_too_long_goes_to_the_larger_model_at_once(
         assert!(plan["too_long"].as_str().is_some_and(|why| why.contains("128000")), "{}", plan["too_long"]);
         assert_eq!(plan["model_fallbacks"][0]["attempts"][0]["upstream_model"], "gpt-5-mini", "{plan}");
         let answer = gateway.chat(&body).await.must_be(200);
-        assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
-        assert_eq!(answer.header("agent-attempts"), Some("1"));
+        let how = ["agent-resolved-model", "agent-attempts"].map(|name| answer.header(name));
+        assert_eq!(how, [Some(LARGE), Some("1")]);
         let record = record_of(&gateway, &answer).await;
         assert_eq!(record["model_fallback"]["on"], "context_length", "{record}");
         assert_eq!(record["attempts"].as_array().unwrap().len(), 1, "{record}");
@@ -126,12 +126,8 @@ async fn a_prompt_that_is_known_to_be_too_long_goes_to_the_larger_model_at_once(
 #[tokio::test]
 async fn a_model_that_the_policy_forbids_is_not_asked() {
     let gateway = gateway_with(json!([{"on": ["content_policy"], "model": LARGE}])).await;
-    gateway
-        .make(
-            "/v2/policies",
-            json!({"project_id": gateway.founded.project_id, "allowed_models": ["openai/gpt-4o*"]}),
-        )
-        .await;
+    let rules = json!({"project_id": gateway.founded.project_id, "allowed_models": ["openai/gpt-4o*"]});
+    gateway.make("/v2/policies", rules).await;
     let plan = gateway.plan(json!({"model": MINI})).await;
     has(&plan, json!({"/model_fallbacks/0/error/code": "policy_forbids", "/model_fallbacks/0/attempts": []}));
     for body in [question(MINI), streaming(MINI)] {
@@ -146,9 +142,7 @@ async fn a_model_that_the_policy_forbids_is_not_asked() {
 #[tokio::test]
 async fn another_model_of_managed_accounts_needs_the_routes_consent() {
     let gateway = Gateway::with_own().await;
-    let pooled =
-        json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/accounts", pooled).await;
+    gateway.make("/v2/accounts", at_anthropic(&gateway, POOL)).await;
     let fallbacks = json!([{"on": ["content_policy"], "model": CLAUDE}]);
     let id = gateway.route(json!({"model_fallbacks": fallbacks})).await;
     let filtered = || gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
@@ -163,10 +157,9 @@ async fn another_model_of_managed_accounts_needs_the_routes_consent() {
         filtered();
         let answer = gateway.chat_ok(&body).await;
         assert!(!said(&answer).is_empty(), "{}", answer.text());
-        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-        assert_eq!(answer.header("agent-resolved-model"), Some(CLAUDE));
-        let record = record_of(&gateway, &answer).await;
-        assert_eq!((&record["mode"], &record["resolved_model"]), (&json!("mi"), &json!(CLAUDE)), "{record}");
+        let how = ["agent-execution-profile", "agent-resolved-model"].map(|name| answer.header(name));
+        assert_eq!(how, [Some("managed_provider"), Some(CLAUDE)]);
+        has(&record_of(&gateway, &answer).await, json!({"mode": "mi", "resolved_model": CLAUDE}));
     }
     assert_eq!(gateway.calls(POOL).len(), 2);
 }
@@ -219,7 +212,7 @@ async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
         assert!(said["detail"].as_str().is_some(), "{said}");
     }
     let unknown = json!({"model_fallbacks": [{"on": ["rain"], "model": LARGE}]});
-    assert_eq!(gateway.admin().post("/v2/routes", &unknown).await.unwrap().status, 400);
+    gateway.admin().post("/v2/routes", &unknown).await.unwrap().must_be(400);
     let many = json!({"model_fallbacks": vec![json!({"on": ["outage"], "model": LARGE}); 9]});
     problem(&gateway.admin().post("/v2/routes", &many).await.unwrap(), 400, "invalid_value");
     let good = json!([{"on": ["content_policy", "outage"], "model": LARGE}]);
@@ -231,18 +224,16 @@ async fn a_list_that_means_nothing_is_refused_and_a_good_one_is_shown() {
 #[tokio::test]
 async fn an_alias_keeps_its_release_where_its_model_is_left() {
     let gateway = gateway_with(json!([{"on": ["outage"], "model": LARGE}])).await;
-    let made = gateway
-        .make("/v2/model-aliases", json!({"name": "auto", "targets": [{"model": MINI, "weight": 1}]}))
-        .await;
+    let alias = json!({"name": "auto", "targets": [{"model": MINI, "weight": 1}]});
+    let made = gateway.make("/v2/model-aliases", alias).await;
     gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
     let answer = gateway.chat(&question("auto")).await.must_be(200);
     assert_eq!(answer.header("agent-resolved-model"), Some(LARGE));
     let release = answer.header("agent-alias-release").unwrap();
     assert!(made.to_string().contains(release), "{made}");
     let record = record_of(&gateway, &answer).await;
-    assert_eq!((&record["requested_model"], &record["resolved_model"]), (&json!("auto"), &json!(LARGE)));
-    assert_eq!((&record["alias"]["name"], &record["alias"]["release_id"]), (&json!("auto"), &json!(release)));
-    assert_eq!(record["model_fallback"]["on"], "outage", "{record}");
+    has(&record, json!({"requested_model": "auto", "resolved_model": LARGE, "/model_fallback/on": "outage"}));
+    has(&record, json!({"/alias/name": "auto", "/alias/release_id": release}));
     // Another release of it is no other model to fall back to: the next request goes to the alias' own again.
     assert_eq!(gateway.chat_ok(&question("auto")).await.header("agent-resolved-model"), Some(MINI));
 }
@@ -264,7 +255,7 @@ async fn a_hedged_model_is_left_as_a_whole() {
     let small: Vec<_> = attempts.iter().filter(|one| one["upstream_model"] == "gpt-4o-mini").collect();
     assert_eq!(small.len(), 2, "{record}");
     for (attempt, id) in small.iter().zip(&ids) {
-        assert_eq!((&attempt["hedged"], &attempt["principal"]), (&json!(true), &json!(id)), "{record}");
+        has(attempt, json!({"hedged": true, "principal": id}));
     }
     let large: Vec<_> = attempts.iter().filter(|one| one["upstream_model"] == "gpt-5-mini").collect();
     assert_eq!((large.len(), &large[0]["fault"]), (1, &Value::Null), "{record}");
@@ -292,9 +283,7 @@ async fn what_another_model_answered_is_not_given_again_for_the_one_that_was_lef
 async fn a_model_that_the_request_cannot_be_translated_for_is_passed_over() {
     let on = |model: &str| json!({"on": ["content_policy"], "model": model});
     let gateway = gateway_with(json!([on(CLAUDE), on(LARGE)])).await;
-    let anthropic =
-        json!({"provider": "anthropic", "secret": OWN, "base_url": gateway.emulator.anthropic_url()});
-    gateway.make("/v2/provider-credentials", anthropic).await;
+    gateway.make("/v2/provider-credentials", at_anthropic(&gateway, OWN)).await;
     for body in [question(MINI), streaming(MINI)] {
         gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
         let answer = gateway.chat(&with(body, json!({"n": 2}))).await.must_be(200);
@@ -304,8 +293,7 @@ async fn a_model_that_the_request_cannot_be_translated_for_is_passed_over() {
         assert_eq!(detail, format!("{CLAUDE} was left for {LARGE}: the request can't be translated for it"));
     }
     // Without another one its refusal is the answer.
-    let route = gateway.get("/v2/routes").await["data"][0]["id"].clone();
-    let path = format!("/v2/routes/{}", route.as_str().unwrap());
+    let path = format!("/v2/routes/{}", id_of(&gateway.get("/v2/routes").await["data"][0]));
     gateway.patch(&path, json!({"model_fallbacks": [on(CLAUDE)]})).await;
     gateway.emulator.script(OWN, [Behaviour::status(400).code("content_filter")]);
     let answer = gateway.chat(&with(question(MINI), json!({"n": 2}))).await;

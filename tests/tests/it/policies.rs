@@ -3,7 +3,7 @@
 use harness::client::Answer;
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, has, problem, question, refused, streaming, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, streaming, trace_of, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, OWN_SECOND, POOL, id_of};
 use crate::wait::a_minute_with_room;
@@ -23,16 +23,12 @@ fn credential(gateway: &Gateway, key: &str, more: Value) -> Value {
 /// Checks that this rule refused the request, with nothing sent.
 fn forbidden(gateway: &Gateway, answer: &Answer, made: &Value, rule: &str) {
     let error = refused(answer, 403, "policy_forbids");
-    let message = error["message"].as_str().unwrap();
-    assert!(
-        message.contains(made["id"].as_str().unwrap()) && message.contains(&format!("({rule})")),
-        "{error}"
-    );
+    let (message, id) = (error["message"].as_str().unwrap(), made["id"].as_str().unwrap());
+    assert!(message.contains(id) && message.contains(&format!("({rule})")), "{error}");
     assert_eq!(answer.header("agent-policy-rule"), Some(rule), "{error}");
     assert_eq!(answer.header("x-should-retry"), Some("false"));
-    let sent =
-        gateway.emulator.journal().into_iter().filter(|entry| entry.method == "POST" && !entry.is_probe());
-    assert_eq!(sent.count(), 0, "something left");
+    let sent = gateway.emulator.journal();
+    assert!(!sent.iter().any(|entry| entry.method == "POST" && !entry.is_probe()), "something left");
 }
 
 #[tokio::test]
@@ -73,11 +69,10 @@ async fn each_rule_holds_over_every_route() {
         let made = policy(&gateway, rules).await;
         gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({}))).await;
         gateway.make("/v2/accounts", credential(&gateway, POOL, json!({}))).await;
-        gateway
-            .route(json!({"scope": {}, "profiles": ["byok", "managed_provider"], "byok_fallback": "managed"}))
-            .await;
+        let open = json!({"scope": {}, "profiles": ["byok", "managed_provider"], "byok_fallback": "managed"});
+        gateway.route(open).await;
         forbidden(&gateway, &gateway.chat(&question(MINI)).await, &made, rule);
-        let plan = gateway.admin().post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
+        let plan = gateway.plan(json!({"model": MINI})).await;
         assert!(plan.to_string().contains("policy_forbids"), "{plan}");
     }
 }
@@ -157,10 +152,8 @@ async fn what_is_no_policy_is_told() {
     }
     let other = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let path = format!("{POLICIES}/{}", id_of(&made));
-    let moved = json!({"project_id": other["id"]});
-    let json = [("content-type", "application/json")];
-    let answer = gateway.admin().call(http::Method::PUT, &path, &json, moved.to_string()).await.unwrap();
-    problem(&answer, 400, "invalid_value");
+    let moved = gateway.admin().put(&path, &json!({"project_id": other["id"]})).await.unwrap();
+    problem(&moved, 400, "invalid_value");
 }
 
 /// The workspace's policy holds for every project, a project's may only tighten it, and a refusal says whose rule it
@@ -172,7 +165,7 @@ async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
     gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({}))).await;
     let rules = json!({"workspace": true, "allowed_models": ["openai/"], "retention": {"days": 30}, "limits": {"max_output_tokens": 100}});
     let wide = gateway.make(POLICIES, rules).await;
-    assert_eq!((&wide["workspace"], &wide["project_id"]), (&json!(true), &Value::Null), "{wide}");
+    has(&wide, json!({"workspace": true, "project_id": null}));
     forbidden(&gateway, &gateway.chat(&limited(MINI, 101)).await, &wide, "max_output_tokens");
     forbidden(&gateway, &gateway.chat(&limited(MINI, 10)).await, &wide, "retention");
     let project = gateway.founded.project_id.clone();
@@ -181,20 +174,20 @@ async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
         (json!({"retention": {"days": 31}}), "retention"),
         (json!({"limits": {"max_output_tokens": 101}}), "max_output_tokens"),
     ] {
-        let body = with(json!({"project_id": project}), rules);
-        let answer = gateway.admin().post(POLICIES, &body).await.unwrap();
+        let answer =
+            gateway.admin().post(POLICIES, &with(json!({"project_id": project}), rules)).await.unwrap();
         assert_eq!(problem(&answer, 400, "policy_loosens")["param"], field, "{}", answer.text());
     }
     let own = policy(&gateway, json!({"retention": "zero", "allowed_models": ["openai/gpt-4o*"]})).await;
-    let path = format!("{POLICIES}/{}", id_of(&own));
-    let json = [("content-type", "application/merge-patch+json")];
-    let looser = json!({"allowed_models": ["mistral/"]}).to_string();
-    let answer = gateway.admin().call(http::Method::PATCH, &path, &json, looser).await.unwrap();
+    let looser = json!({"allowed_models": ["mistral/"]});
+    let answer = gateway.patched(&format!("{POLICIES}/{}", id_of(&own)), looser).await;
     problem(&answer, 400, "policy_loosens");
     let effective = gateway.get(&format!("{POLICIES}/effective?project_id={project}")).await;
     has(&effective, json!({"policy_ids": [wide["id"], own["id"]], "allowed_models": ["openai/gpt-4o*"]}));
-    has(&effective, json!({"retention": "zero", "limits": {"max_output_tokens": 100}}));
-    assert_eq!(effective["allowed_regions"], Value::Null, "{effective}");
+    has(
+        &effective,
+        json!({"retention": "zero", "limits": {"max_output_tokens": 100}, "allowed_regions": null}),
+    );
     // A workspace that tightens later binds projects that allow more.
     gateway.patch(&format!("{POLICIES}/{}", id_of(&wide)), json!({"allowed_models": ["anthropic/"]})).await;
     forbidden(&gateway, &gateway.chat(&limited(MINI, 10)).await, &wide, "allowed_models");
@@ -238,7 +231,7 @@ async fn a_region_policy_is_set_by_either_path_and_verb() {
     let wider = json!({"project_id": gateway.founded.project_id, "region_policy": "us_only"});
     problem(&gateway.admin().post("/v2/regional-policy", &wider).await.unwrap(), 400, "policy_loosens");
     let own = json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-3"]});
-    assert_eq!(gateway.admin().post("/v2/regional-policy", &own).await.unwrap().status, 200);
+    gateway.admin().post("/v2/regional-policy", &own).await.unwrap().must_be(200);
     let sent = gateway.calls(OWN).len();
     let answer = gateway.chat(&question(MINI)).await;
     refused(&answer, 403, "policy_forbids");
@@ -251,29 +244,16 @@ async fn a_region_policy_is_set_by_either_path_and_verb() {
 #[tokio::test]
 async fn a_request_that_asks_for_more_is_refused_by_the_rule() {
     let tool = |name: &str| json!({"tools": [{"type": "function", "function": {"name": name}}]});
+    let tokens = |most: u64| json!({"max_tokens": most});
+    let named = json!({"metadata": {"team": "a"}, "store": true});
     let picture = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}});
     let seen = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}, picture]}]});
     let long = json!({"messages": [{"role": "user", "content": "word ".repeat(100)}]});
     for (rules, breaking, keeping, param) in [
-        (
-            json!({"limits": {"max_output_tokens": 10}}),
-            json!({"max_tokens": 11}),
-            json!({"max_tokens": 10}),
-            "max_tokens",
-        ),
+        (json!({"limits": {"max_output_tokens": 10}}), tokens(11), tokens(10), "max_tokens"),
         (json!({"limits": {"max_input_tokens": 50}}), long, json!({}), "model"),
-        (
-            json!({"limits": {"max_cost_micros": 100}}),
-            json!({"max_tokens": 10_000}),
-            json!({"max_tokens": 10}),
-            "model",
-        ),
-        (
-            json!({"required_metadata": ["team"]}),
-            json!({"metadata": {"group": "a"}}),
-            json!({"metadata": {"team": "a"}, "store": true}),
-            "metadata",
-        ),
+        (json!({"limits": {"max_cost_micros": 100}}), tokens(10_000), tokens(10), "model"),
+        (json!({"required_metadata": ["team"]}), json!({"metadata": {"group": "a"}}), named, "metadata"),
         (json!({"required_metadata": ["end_user"]}), json!({}), json!({"user": "ann"}), "user"),
         (json!({"allowed_tools": ["look_*"]}), tool("erase"), tool("look_up"), "tools"),
         (json!({"allowed_file_kinds": ["pdf"]}), seen.clone(), json!({}), "messages[0].content[1]"),
@@ -290,9 +270,8 @@ async fn a_request_that_asks_for_more_is_refused_by_the_rule() {
         forbidden(&gateway, &answer, &made, &rule);
         assert_eq!(refused(&answer, 403, "policy_forbids")["param"], param, "{rules}");
         gateway.chat_ok(&with(question(MINI), keeping)).await;
-        let trace = answer.header("x-request-id").unwrap();
         gateway.listed(2).await;
-        let record = gateway.get(&format!("/v2/requests/{trace}")).await;
+        let record = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(record["error"]["refused_by"]["policy_rule"], rule.as_str(), "{record}");
         let metrics = gateway.browser().get("/metrics").await.unwrap().text();
         let counted = format!("tidegate_policy_refusals_total{{rule=\"{rule}\"}} 1");
@@ -308,15 +287,11 @@ async fn zero_retention_refuses_what_would_stay() {
     gateway.make(CREDENTIALS, credential(&gateway, OWN, json!({"retention": "zero"}))).await;
     let made = policy(&gateway, json!({"retention": "zero"})).await;
     let client = gateway.client();
-    let ask = json!({"model": MINI, "input": "x", "store": true});
+    let batch = json!({"input_file_id": "file-1", "endpoint": CHAT, "completion_window": "24h"});
     for (path, body, param) in [
-        ("/v1/responses", ask, "store"),
+        ("/v1/responses", json!({"model": MINI, "input": "x", "store": true}), "store"),
         ("/v1/responses", json!({"model": MINI, "input": "x", "background": true}), "background"),
-        (
-            "/v1/batches",
-            json!({"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}),
-            "model",
-        ),
+        ("/v1/batches", batch, "model"),
         ("/v1/videos", json!({"model": "openai/sora-2", "prompt": "a tide"}), "model"),
     ] {
         let answer = client.post(path, &body).await.unwrap();

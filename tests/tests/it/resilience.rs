@@ -16,12 +16,9 @@ use crate::wait::{a_pause, until};
 
 /// A credential of the workspace's own at this address.
 async fn credential_at(gateway: &Gateway, secret: &str, base_url: String, more: Value) -> String {
-    let mut body = json!({
-        "provider": "openai", "display_name": format!("key {}", secret.get(3..7).unwrap_or_default()),
-        "secret": secret, "base_url": base_url,
-    });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    id_of(&gateway.make("/v2/provider-credentials", body).await)
+    let name = format!("key {}", secret.get(3..7).unwrap_or_default());
+    let body = json!({"provider": "openai", "display_name": name, "secret": secret, "base_url": base_url});
+    id_of(&gateway.make("/v2/provider-credentials", with(body, more)).await)
 }
 
 /// How a paced run of requests ended.
@@ -57,8 +54,8 @@ async fn send_for(gateway: &Gateway, length: Duration, rate: u64) -> Run {
 /// limits every one. Small here; `make prove-regions` runs it for 60 s each at 200 requests a second.
 #[tokio::test]
 async fn two_own_regions_of_which_one_falls_silent_and_then_limits() {
-    let (seconds, rate) =
-        (number("TIDEGATE_REGION_SECS").unwrap_or(8), number("TIDEGATE_REGION_RATE").unwrap_or(25));
+    let seconds = number("TIDEGATE_REGION_SECS").unwrap_or(8);
+    let rate = number("TIDEGATE_REGION_RATE").unwrap_or(25);
     let gateway = Gateway::start().await;
     let second = Emulator::start(config()).await.unwrap();
     credential_at(&gateway, OWN, gateway.emulator.base_url(), json!({"region": "eu"})).await;
@@ -112,7 +109,7 @@ async fn a_host_that_is_down_opens_one_breaker_for_all_credentials_at_it() {
         let view = gateway.get(&format!("/v2/provider-credentials/{id}")).await;
         let host = away.base_url().replace("http://", "").replace("/v1", "");
         let open = row(&view["breakers"], "level", "host");
-        assert_eq!((&open["name"], open["until"].is_string()), (&json!(host), true), "{view}");
+        assert!(open["name"] == host && open["until"].is_string(), "{host}: {view}");
     }
     let healthy = gateway.get(&format!("/v2/provider-credentials/{well}")).await;
     assert_eq!(healthy["breakers"], json!([]), "{healthy}");
@@ -159,7 +156,7 @@ async fn the_health_of_upstreams_is_told_to_their_owner() {
     let upstream = |id: &str| row(&health["data"], "id", id).clone();
     assert_eq!(upstream(&first)["status"], "broken", "{health}");
     let served = upstream(&well);
-    assert_eq!((&served["status"], &served["region"]), (&json!("ok"), &json!("eu")), "{served}");
+    has(&served, json!({"status": "ok", "region": "eu"}));
     assert!(served["models"][0]["first_byte_p50_ms"].is_u64(), "{served}");
     let rate = &served["pacing"]["requests_per_day"];
     assert!(rate["limit"] == 1_000 && rate["left"].as_u64().unwrap() < 1_000, "{served}");
@@ -241,15 +238,9 @@ async fn no_more_run_at_once_than_was_agreed_and_the_others_wait_for_their_turn(
     credential_at(&gateway, OWN, gateway.emulator.base_url(), limits).await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(LATENCY).always()]);
     let started = Instant::now();
-    let asked: Vec<_> = (0..6)
-        .map(|_| {
-            let client = gateway.client();
-            tokio::spawn(async move { client.post(CHAT, &question(MINI)).await.unwrap() })
-        })
-        .collect();
+    let question = question(MINI);
     let mut served = 0;
-    for one in asked {
-        let answer = one.await.unwrap();
+    for answer in futures_util::future::join_all((0..6).map(|_| gateway.chat(&question))).await {
         match answer.status {
             200 => served += 1,
             // On a slow machine a second may pass first.
@@ -277,8 +268,8 @@ async fn a_silent_attempt_is_hedged_and_the_first_answer_serves() {
     for body in [question(MINI), streaming(MINI)] {
         for (slow, fast, delay) in [(OWN, OWN_SECOND, 0), (OWN_SECOND, OWN, 600)] {
             let gateway = Gateway::start().await;
-            let ids =
-                [gateway.credential("openai", OWN).await, gateway.credential("openai", OWN_SECOND).await];
+            let first = gateway.credential("openai", OWN).await;
+            let ids = [first, gateway.credential("openai", OWN_SECOND).await];
             gateway.route(json!({"scope": {}, "hedge_after_ms": 200})).await;
             gateway.emulator.script(slow, [Behaviour::ok().latency(LATENCY).always()]);
             gateway.emulator.script(fast, [Behaviour::ok().latency(Duration::from_millis(delay)).always()]);
@@ -290,14 +281,10 @@ async fn a_silent_attempt_is_hedged_and_the_first_answer_serves() {
             let rows = attempts(&gateway, &answer).await;
             assert_eq!(rows.len(), 2, "{rows:#?}");
             for (row, id) in rows.iter().zip(&ids) {
-                assert_eq!((&row["hedged"], &row["principal"]), (&json!(true), &json!(id)), "{rows:#?}");
+                has(row, json!({"hedged": true, "principal": id}));
             }
             let lost = &rows[1 - winner];
-            assert_eq!(
-                (&lost["fault"], &rows[winner]["fault"]),
-                (&json!("cancelled"), &Value::Null),
-                "{rows:#?}"
-            );
+            assert!(lost["fault"] == "cancelled" && rows[winner]["fault"].is_null(), "{rows:#?}");
             assert!(lost["input_tokens"].as_u64().unwrap() > 0, "{lost:#}");
             let is_cancelled = async || gateway.calls(slow).iter().any(|entry| entry.cancelled.is_some());
             until("the slower one is cancelled", is_cancelled).await;
@@ -320,9 +307,8 @@ async fn a_hedge_stays_with_its_profile_and_what_is_stored_is_not_hedged() {
     let stored = json!({"model": MINI, "input": "Hello"});
     gateway.client().post("/v1/responses", &stored).await.unwrap().must_be(200);
     assert_eq!([OWN, OWN_SECOND, POOL].map(|key| gateway.calls(key).len()), [2, 0, 0]);
-    let answer =
-        gateway.client().post("/v1/responses", &with(stored, json!({"store": false}))).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let fleeting = with(stored, json!({"store": false}));
+    gateway.client().post("/v1/responses", &fleeting).await.unwrap().must_be(200);
     assert_eq!([OWN, OWN_SECOND, POOL].map(|key| gateway.calls(key).len()), [3, 1, 0]);
 }
 

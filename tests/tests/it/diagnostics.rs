@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use harness::client::{Answer, Client};
+use harness::client::Client;
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, has, problem, question, with};
 use crate::command::Cli;
-use crate::gateway::{Gateway, OWN, config};
+use crate::gateway::{Gateway, OWN, config, id_of, row};
 
 const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const PATH: &str = "/v2/diagnostics";
@@ -38,18 +38,14 @@ async fn made(client: &Client, body: Value) -> Value {
 }
 
 fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
-    let findings = report["findings"].as_array().unwrap();
-    findings.iter().find(|finding| finding["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {report}"))
+    row(&report["findings"], "kind", kind)
 }
 
 /// The money of a missed cache, computed by hand from the price book: each request's missed tokens at the difference between the prices of
 /// input and of cached input, in nano-USD rounded once per price, and the sum in micro-USD.
 async fn missed_by_hand(gateway: &Gateway, records: &[Value]) -> i64 {
     let book = gateway.get("/v2/price-books").await;
-    let models = book["data"].as_array().unwrap();
-    let priced = models.iter().find(|model| model["model"] == CLAUDE).unwrap_or_else(|| panic!("{book}"));
-    let offers = priced["offers"].as_array().unwrap();
-    let offer = offers.iter().find(|offer| offer["provider"] == "anthropic").unwrap();
+    let offer = row(&row(&book["data"], "model", CLAUDE)["offers"], "provider", "anthropic");
     let price = |class: &str| offer["price"][class].as_i64().unwrap_or_else(|| panic!("{offer}"));
     let (input, cached) = (price("input_micros_per_million"), price("cached_input_micros_per_million"));
     let nanos = |tokens: i64, price: i64| (tokens * price + 500) / 1_000;
@@ -66,16 +62,13 @@ async fn a_missed_cache_is_found(gateway: &Gateway) -> Value {
     let found = finding(&report, "missed_cache");
     assert_eq!(found["money_micros"], missed_by_hand(gateway, &records).await, "{report}");
     assert!(found["money_micros"].as_i64().unwrap() > 0);
-    let missed: u64 =
-        records.iter().map(|record| record["reuse"]["missed_opportunity_tokens"].as_u64().unwrap()).sum();
-    assert_eq!(
-        (&found["requests"], &found["subject"], &report["reuse"]["missed_opportunity_tokens"]),
-        (&json!(5), &json!(CLAUDE), &json!(missed))
-    );
-    assert_eq!(found["mend"]["page"], format!("/projects/{}", gateway.founded.project_id));
+    let missed = |one: &Value| one["reuse"]["missed_opportunity_tokens"].as_u64().unwrap();
+    assert_eq!(missed(&report), records.iter().map(missed).sum::<u64>());
+    let page = format!("/projects/{}", gateway.founded.project_id);
+    has(found, json!({"requests": 5, "subject": CLAUDE, "/mend/page": page}));
     let filter = found["filter"].as_str().unwrap();
-    let listed =
-        gateway.get(&format!("/v2/requests?filter={}", filter.replace(' ', "%20").replace('>', "%3E"))).await;
+    let path = format!("/v2/requests?filter={}", filter.replace(' ', "%20").replace('>', "%3E"));
+    let listed = gateway.get(&path).await;
     assert_eq!(listed["data"].as_array().unwrap().len(), 6, "{filter}");
     for id in found["request_ids"].as_array().unwrap() {
         assert!(records.iter().any(|record| record["id"] == *id), "{id}");
@@ -84,7 +77,7 @@ async fn a_missed_cache_is_found(gateway: &Gateway) -> Value {
     let parts = report["score"]["parts"].as_array().unwrap();
     let points: Vec<_> = parts.iter().map(|part| part["points"].as_u64().unwrap()).collect();
     assert_eq!(points, [30, 16, 15, 0, 8, 10], "{report}");
-    assert_eq!((&report["score"]["points"], &report["score"]["band"]), (&json!(79), &json!("strong")));
+    has(&report, json!({"/score/points": 79, "/score/band": "strong"}));
     report
 }
 
@@ -101,13 +94,13 @@ async fn repeated_prompts_cost_what_the_price_book_says() {
     // The same records make the same score and digest, as often as they are looked at.
     let window = json!({"start": "2020-01-01T00:00:00Z", "end": report["created_at"], "model": CLAUDE});
     let (one, other) = (made(&gateway.admin(), window.clone()).await, made(&gateway.admin(), window).await);
-    assert_eq!((&one["evidence_digest"], &one["score"]), (&other["evidence_digest"], &other["score"]));
+    has(&one, json!({"evidence_digest": other["evidence_digest"], "score": other["score"]}));
     assert_ne!(one["id"], other["id"]);
     let listed = gateway.get(PATH).await;
     let ids: Vec<_> = listed["data"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
     assert_eq!(ids, [other["id"].clone(), one["id"].clone(), report["id"].clone()]);
     assert_eq!(listed["data"][2]["spent_micros"], finding(&report, "missed_cache")["money_micros"]);
-    let shown = gateway.get(&format!("{PATH}/{}", report["id"].as_str().unwrap())).await;
+    let shown = gateway.get(&format!("{PATH}/{}", id_of(&report))).await;
     assert_eq!(shown, report, "it stays as it was signed");
 }
 
@@ -117,8 +110,8 @@ async fn repeated_prompts_cost_the_same_on_postgresql() {
     let url = server.database(&format!("diagnostics_{}", std::process::id())).await.unwrap();
     let keys = tempfile::tempdir().unwrap();
     let key_file = keys.path().join("master.key").display().to_string();
-    let gateway =
-        with_claude(&[("TIDEGATE_DATABASE_URL", &url), ("TIDEGATE_MASTER_KEY_FILE", &key_file)]).await;
+    let environment = [("TIDEGATE_DATABASE_URL", &*url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
+    let gateway = with_claude(&environment).await;
     a_missed_cache_is_found(&gateway).await;
     assert_eq!(gateway.get(PATH).await["data"].as_array().unwrap().len(), 1);
 }
@@ -144,14 +137,13 @@ async fn uploaded_traces_are_scored_and_content_is_refused() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
     let report = made(&admin, json!({"traces": traces(10)})).await;
-    assert_eq!((&report["source"], &report["score"]["points"]), (&json!("traces"), &json!(100)));
+    has(&report, json!({"source": "traces", "/score/points": 100}));
     // Nine times 9,000 tokens at 3.00 − 0.30 USD a million.
-    let found = finding(&report, "missed_cache");
-    assert_eq!((&found["money_micros"], &found["filter"]), (&json!(218_700), &Value::Null));
+    has(finding(&report, "missed_cache"), json!({"money_micros": 218_700, "filter": null}));
     let mut turned = traces(10);
     turned.as_array_mut().unwrap().reverse();
     let again = made(&admin, json!({"traces": turned})).await;
-    assert_eq!((&again["evidence_digest"], &again["score"]), (&report["evidence_digest"], &report["score"]));
+    has(&again, json!({"evidence_digest": report["evidence_digest"], "score": report["score"]}));
     for (path, value, field) in [
         ("/0/messages", json!([{"role": "user", "content": "my secret"}]), "traces[0].messages"),
         ("/1/observed/Prompt", json!("my secret"), "traces[1].observed.Prompt"),
@@ -169,10 +161,8 @@ async fn uploaded_traces_are_scored_and_content_is_refused() {
     let both = admin.post(PATH, &json!({"traces": traces(1), "window": "7d"})).await.unwrap();
     assert_eq!(problem(&both, 400, "invalid_value")["param"], "window");
     let prose = json!({"traces": [{"trace_id": "write me a poem", "schedule": {"arrival_offset_ms": 0}, "observed": {"latency_ms": 1, "input_tokens": 1}}]});
-    assert_eq!(
-        problem(&admin.post(PATH, &prose).await.unwrap(), 400, "invalid_value")["param"],
-        "traces[0].trace_id"
-    );
+    let poem = admin.post(PATH, &prose).await.unwrap();
+    assert_eq!(problem(&poem, 400, "invalid_value")["param"], "traces[0].trace_id");
     let reader = gateway.key(json!({"name": "r", "scopes": ["read"]})).await.0;
     let refused = gateway.with_key(&reader).post(PATH, &json!({"window": "24h"})).await.unwrap();
     problem(&refused, 403, "insufficient_scope");
@@ -187,12 +177,11 @@ async fn tenants_never_meet_in_reports() {
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let stranger = gateway.with_key(other["admin_key"].as_str().unwrap());
     let own = made(&stranger, json!({"window": "24h"})).await;
-    assert_eq!((&own["sample"]["traces"], &own["score"]["points"]), (&json!(0), &json!(0)));
-    let of_project =
-        made(&stranger, json!({"window": "24h", "project_id": gateway.founded.project_id})).await;
-    assert_eq!(of_project["sample"]["traces"], 0);
+    has(&own, json!({"/sample/traces": 0, "/score/points": 0}));
+    let of_project = json!({"window": "24h", "project_id": gateway.founded.project_id});
+    assert_eq!(made(&stranger, of_project).await["sample"]["traces"], 0);
     assert_eq!(stranger.get(PATH).await.unwrap().json()["data"].as_array().unwrap().len(), 2);
-    let path = format!("{PATH}/{}", report["id"].as_str().unwrap());
+    let path = format!("{PATH}/{}", id_of(&report));
     problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
     assert_eq!(gateway.admin().get(&path).await.unwrap().status, 200);
 }
@@ -223,7 +212,7 @@ async fn a_report_is_verified_without_a_gateway_and_fails_by_one_byte() {
     for (name, text) in [("uploaded.json", &uploaded), ("own.json", &newest)] {
         let report = saved(folder.path(), name, text);
         let holds = offline.run(&["diagnostics", "verify", &report, "--key", &key, "--json"]).json();
-        assert_eq!((&holds["ok"], &holds["trusted"]), (&json!(true), &json!("given")), "{holds}");
+        has(&holds, json!({"ok": true, "trusted": "given"}));
     }
     let report = saved(folder.path(), "uploaded.json", &uploaded);
     let holds = offline.run(&["diagnostics", "verify", &report, "--traces", &file]).ok();
@@ -258,9 +247,8 @@ async fn budgets_at_risk_are_found() {
     let found = finding(&report, "budget_at_risk");
     has(found, json!({"subject": budget["id"], "/mend/page": "/budgets", "money_meaning": "at_risk"}));
     let of_model = made(&gateway.admin(), json!({"window": "24h", "model": MINI})).await;
-    assert!(
-        of_model["findings"].as_array().unwrap().iter().all(|finding| finding["kind"] != "budget_at_risk")
-    );
+    let found = of_model["findings"].as_array().unwrap();
+    assert!(found.iter().all(|finding| finding["kind"] != "budget_at_risk"));
 }
 
 /// What the audit keeps of a report: who made it.
@@ -268,12 +256,10 @@ async fn budgets_at_risk_are_found() {
 #[tokio::test]
 async fn a_report_is_an_act() {
     let gateway = Gateway::start().await;
-    let dry: Answer =
-        gateway.admin().post(&format!("{PATH}?dry_run=true"), &json!({"window": "24h"})).await.unwrap();
-    assert_eq!(dry.status, 201, "{}", dry.text());
+    let dry = format!("{PATH}?dry_run=true");
+    gateway.admin().post(&dry, &json!({"window": "24h"})).await.unwrap().must_be(201);
     assert_eq!(gateway.get(PATH).await["data"].as_array().unwrap().len(), 0);
     let report = made(&gateway.admin(), json!({})).await;
     let entries = gateway.get("/v2/audit").await;
-    let entry = &entries["data"][0];
-    assert_eq!((&entry["action"], &entry["target"]), (&json!("diagnostics.create"), &report["id"]));
+    has(&entries["data"][0], json!({"action": "diagnostics.create", "target": report["id"]}));
 }

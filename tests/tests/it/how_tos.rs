@@ -18,50 +18,16 @@ macro_rules! how_tos {
 }
 
 how_tos! {
-    add_a_node,
-    alias_with_a_fallback,
-    answer_similar_questions_from_a_cache,
-    apply_from_a_file,
-    back_up_and_restore,
-    cache_answers,
-    call_it_from_an_sdk,
-    define_an_agent,
-    export_usage_as_csv,
-    get_events_by_webhook,
-    give_a_team_its_own_key,
-    hedge_slow_requests,
-    invite_people,
-    join_a_node_by_token,
-    keep_content_for_seven_days,
-    keep_requests_in_the_eu,
-    limit_the_rate_of_a_key,
-    mask_personal_data,
-    own_key_first_then_managed,
-    own_providers_by_kind_of_model,
-    purge_a_request,
-    read_an_invoice,
-    restrict_models_with_a_policy,
-    rotate_a_credential,
-    run_a_flow,
-    scrape_metrics,
-    see_what_each_end_user_costs,
-    see_why_a_request_failed,
-    send_a_batch,
-    #[cfg(feature = "engine")]
-    serve_adapters,
-    set_a_budget,
-    share_a_postgresql_database,
-    store_a_file,
-    #[cfg(feature = "engine")]
-    train_an_adapter,
-    try_a_model_as_a_canary,
-    use_a_tool,
-    use_amazon_bedrock,
-    use_an_mcp_server,
-    use_azure_openai,
-    use_claude_code,
-    use_vertex_ai,
-    use_your_own_openai_key,
+    add_a_node, alias_with_a_fallback, answer_similar_questions_from_a_cache, apply_from_a_file,
+    back_up_and_restore, cache_answers, call_it_from_an_sdk, define_an_agent, export_usage_as_csv,
+    get_events_by_webhook, give_a_team_its_own_key, hedge_slow_requests, invite_people, join_a_node_by_token,
+    keep_content_for_seven_days, keep_requests_in_the_eu, limit_the_rate_of_a_key, mask_personal_data,
+    own_key_first_then_managed, own_providers_by_kind_of_model, purge_a_request, read_an_invoice,
+    restrict_models_with_a_policy, rotate_a_credential, run_a_flow, scrape_metrics,
+    see_what_each_end_user_costs, see_why_a_request_failed, send_a_batch,
+    #[cfg(feature = "engine")] serve_adapters, set_a_budget, share_a_postgresql_database, store_a_file,
+    #[cfg(feature = "engine")] train_an_adapter, try_a_model_as_a_canary, use_a_tool, use_amazon_bedrock,
+    use_an_mcp_server, use_azure_openai, use_claude_code, use_vertex_ai, use_your_own_openai_key,
     verify_the_audit_log,
 }
 
@@ -134,7 +100,7 @@ fn every_page_is_run_and_short() {
         }
     }
     assert_eq!(found, PAGES.iter().map(|page| (*page).to_owned()).collect());
-    let index = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let index = read("docs/how-to/README.md");
     for page in PAGES {
         let link = format!("({}.md)", page.replace('_', "-"));
         assert!(index.contains(&link), "docs/how-to/README.md has no link to {link}");

@@ -148,9 +148,7 @@ async fn callers_are_texts() {
         let bearer = format!("Bearer {text}");
         let cookie = format!("tidegate_session={}", text.replace(';', ""));
         let path = "/v2/projects";
-        for (header, value) in
-            [("authorization", bearer.as_str()), ("x-api-key", text), ("cookie", cookie.as_str())]
-        {
+        for (header, value) in [("authorization", &*bearer), ("x-api-key", text), ("cookie", &*cookie)] {
             assert_eq!(get(&nobody, path, &[(header, value)]).await.status, 401, "{header}: {value}");
         }
         assert_eq!(get(&admin, path, &[("tidegate-workspace", text)]).await.status, 404, "{text}");
@@ -167,10 +165,8 @@ fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
             fields.iter().for_each(|(name, value)| texts(value, &pointer(name), found));
         }
         Value::Array(items) => {
-            items
-                .iter()
-                .enumerate()
-                .for_each(|(number, value)| texts(value, &format!("{at}/{number}"), found));
+            let each = items.iter().enumerate();
+            each.for_each(|(number, value)| texts(value, &format!("{at}/{number}"), found));
         }
         _ => {}
     }

@@ -17,14 +17,24 @@ const WITHIN: Duration = Duration::from_secs(15);
 struct Shape {
     name: &'static str,
     /// The header lines, without the key.
-    lines: &'static str,
+    lines: String,
     body: String,
     first: String,
     status: u16,
 }
 
-fn shape(name: &'static str, lines: &'static str, body: impl Into<String>) -> Shape {
+/// A request with these header lines after its host.
+fn shape(name: &'static str, lines: &str, body: impl Into<String>) -> Shape {
+    let lines = format!("host: x\r\n{lines}");
     Shape { name, lines, body: body.into(), first: format!("POST {CHAT} HTTP/1.1"), status: 400 }
+}
+
+fn first(name: &'static str, first: impl Into<String>, status: u16) -> Shape {
+    Shape { first: first.into(), status, ..shape(name, "content-length: 2\r\n", "{}") }
+}
+
+fn hosted(name: &'static str, hosts: &str) -> Shape {
+    Shape { lines: format!("{hosts}content-length: 2\r\n"), ..shape(name, "", "{}") }
 }
 
 fn shapes() -> Vec<Shape> {
@@ -32,54 +42,32 @@ fn shapes() -> Vec<Shape> {
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = format!("0\r\n\r\nPOST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     vec![
-        shape(
-            "a length and chunks",
-            "host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n",
-            smuggled,
-        ),
-        shape(
-            "chunks and a length",
-            "host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
-            chunked.clone(),
-        ),
-        shape("two lengths that differ", "host: x\r\ncontent-length: 2\r\ncontent-length: 40\r\n", "{}"),
-        shape("two lengths that agree", "host: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n", "{}"),
-        shape("a list of lengths", "host: x\r\ncontent-length: 2, 2\r\n", "{}"),
-        shape("a signed length", "host: x\r\ncontent-length: +2\r\n", "{}"),
-        shape("a length in hex", "host: x\r\ncontent-length: 0x2\r\n", "{}"),
-        shape("a negative length", "host: x\r\ncontent-length: -1\r\n", "{}"),
-        shape("chunked twice", "host: x\r\ntransfer-encoding: chunked, chunked\r\n", chunked.clone()),
+        shape("a length and chunks", "content-length: 5\r\ntransfer-encoding: chunked\r\n", smuggled),
+        shape("chunks and a length", "transfer-encoding: chunked\r\ncontent-length: 5\r\n", chunked.clone()),
+        shape("two lengths that differ", "content-length: 2\r\ncontent-length: 40\r\n", "{}"),
+        shape("two lengths that agree", "content-length: 2\r\ncontent-length: 2\r\n", "{}"),
+        shape("a list of lengths", "content-length: 2, 2\r\n", "{}"),
+        shape("a signed length", "content-length: +2\r\n", "{}"),
+        shape("a length in hex", "content-length: 0x2\r\n", "{}"),
+        shape("a negative length", "content-length: -1\r\n", "{}"),
+        shape("chunked twice", "transfer-encoding: chunked, chunked\r\n", chunked.clone()),
         shape(
             "chunked, then identity",
-            "host: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
             chunked.clone(),
         ),
-        shape("an odd coding", "host: x\r\ntransfer-encoding: xchunked\r\n", chunked.clone()),
-        shape("a space before the colon", "host: x\r\ntransfer-encoding : chunked\r\n", chunked),
-        shape("a folded header", "host: x\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n", "{}"),
-        shape("a bare line feed", "host: x\ncontent-length: 2\r\n", "{}"),
-        shape("a NUL in a header", "host: x\r\nx-a: b\0c\r\ncontent-length: 2\r\n", "{}"),
-        shape("no host", "content-length: 2\r\n", "{}"),
-        shape("two hosts", "host: x\r\nhost: y\r\ncontent-length: 2\r\n", "{}"),
-        shape("a host with a path", "host: x/#@y\r\ncontent-length: 2\r\n", "{}"),
-        Shape {
-            first: format!("POST http://user@elsewhere{CHAT} HTTP/1.1"),
-            ..shape("a URL with a user", "host: x\r\ncontent-length: 2\r\n", "{}")
-        },
-        Shape {
-            first: format!("POST  {CHAT} HTTP/1.1"),
-            ..shape("two spaces", "host: x\r\ncontent-length: 2\r\n", "{}")
-        },
-        Shape {
-            status: 404,
-            first: "POST /v1/chat%2fcompletions HTTP/1.1".to_owned(),
-            ..shape("an escaped slash", "host: x\r\ncontent-length: 2\r\n", "{}")
-        },
-        Shape {
-            status: 404,
-            first: "POST /v1/models/../chat/completions HTTP/1.1".to_owned(),
-            ..shape("a path with dots", "host: x\r\ncontent-length: 2\r\n", "{}")
-        },
+        shape("an odd coding", "transfer-encoding: xchunked\r\n", chunked.clone()),
+        shape("a space before the colon", "transfer-encoding : chunked\r\n", chunked),
+        shape("a folded header", "x-a: b\r\n c\r\ncontent-length: 2\r\n", "{}"),
+        hosted("a bare line feed", "host: x\n"),
+        shape("a NUL in a header", "x-a: b\0c\r\ncontent-length: 2\r\n", "{}"),
+        hosted("no host", ""),
+        hosted("two hosts", "host: x\r\nhost: y\r\n"),
+        hosted("a host with a path", "host: x/#@y\r\n"),
+        first("a URL with a user", format!("POST http://user@elsewhere{CHAT} HTTP/1.1"), 400),
+        first("two spaces", format!("POST  {CHAT} HTTP/1.1"), 400),
+        first("an escaped slash", "POST /v1/chat%2fcompletions HTTP/1.1", 404),
+        first("a path with dots", "POST /v1/models/../chat/completions HTTP/1.1", 404),
     ]
 }
 
@@ -138,10 +126,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let text = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert_eq!(status_of(&answer[..read]), Some(413), "{text}");
     assert!(text.contains("request_too_large"), "{text}");
-    assert!(
-        sent_bytes < 2 * domain::limits::BODY_BYTES_MAX,
-        "{sent_bytes} bytes were taken before the answer"
-    );
+    assert!(sent_bytes < 2 * domain::limits::BODY_BYTES_MAX, "{sent_bytes} bytes before the answer");
     sending.await.unwrap();
     assert_eq!(gateway.emulator.journal().len(), 0);
     gateway.chat_ok(&question(MINI)).await;
@@ -159,8 +144,8 @@ async fn dribble(gateway: &Gateway, head: String) -> (Vec<u8>, Duration) {
 #[tokio::test]
 async fn slow_clients_are_given_up() {
     let gateway = Gateway::with_own().await;
-    let head =
-        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
+    let key = &gateway.founded.api_key;
+    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n");
     let body = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
     let silent = dribble(&gateway, String::new());
     let ((no_head, waited), (no_body, lingered), (nothing, _)) =

@@ -2,7 +2,7 @@
 
 use harness::client::{Answer, Client};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::problem;
@@ -11,24 +11,27 @@ use crate::person::{Person, cookie_of, token_of};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn link(gateway: &Gateway) -> String {
+fn link(gateway: &Gateway) -> String {
     gateway.cli().run(&["login", "--link"]).ok().trim().to_owned()
+}
+
+/// What signs in by a new link.
+fn sign_in(gateway: &Gateway) -> Value {
+    json!({"token": token_of(&link(gateway))})
 }
 
 #[tokio::test]
 async fn a_sign_in_begins_a_session_that_nobody_knew_before() {
     let gateway = Gateway::start().await;
     let planted = "tidegate_session=cGxhbnRlZC1ieS1zb21lYm9keS1lbHNlLXRoaXMtb25lLQ";
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)});
+    let body = sign_in(&gateway);
     let answer = gateway.browser().header("cookie", planted).post("/v2/sign-in/link", &body).await.unwrap();
     let first = Person::of(&gateway.origin, &answer);
     assert_ne!(first.cookie, planted);
     let with_planted = Client::new(&gateway.origin).header("cookie", planted);
     problem(&with_planted.get("/v2/me").await.unwrap(), 401, "session_over");
     // Signing in over an existing session ends that session, an attacker's included.
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)});
+    let body = sign_in(&gateway);
     let second = Person::of(&gateway.origin, &first.client().post("/v2/sign-in/link", &body).await.unwrap());
     assert_ne!(second.cookie, first.cookie);
     problem(&first.get("/v2/me").await, 401, "session_over");
@@ -45,8 +48,7 @@ async fn a_sign_in_begins_a_session_that_nobody_knew_before() {
 #[tokio::test]
 async fn a_cookie_is_the_browsers_alone() {
     let gateway = Gateway::start().await;
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)});
+    let body = sign_in(&gateway);
     let plain = gateway.browser().post("/v2/sign-in/link", &body).await.unwrap();
     let cookie = plain.header("set-cookie").unwrap();
     for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=604800"] {
@@ -54,8 +56,7 @@ async fn a_cookie_is_the_browsers_alone() {
     }
     assert!(!cookie.contains("Secure") && !cookie.contains("Domain"), "{cookie}");
     assert_eq!(cookie.split(';').next().unwrap().len(), "tidegate_session=".len() + 43, "256 bits");
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)});
+    let body = sign_in(&gateway);
     let proxied = gateway.browser().header("x-forwarded-proto", "https");
     let proxied = proxied.post("/v2/sign-in/link", &body).await.unwrap();
     let hosted = proxied.header("set-cookie").unwrap();
@@ -64,7 +65,7 @@ async fn a_cookie_is_the_browsers_alone() {
     assert!(hosted.contains("; Path=/;") && !hosted.contains("Domain"), "{hosted}");
     let over_https =
         |cookie: &str| gateway.browser().header("x-forwarded-proto", "https").header("cookie", cookie);
-    assert_eq!(over_https(&cookie_of(&proxied)).get("/v2/me").await.unwrap().status, 200);
+    over_https(&cookie_of(&proxied)).get("/v2/me").await.unwrap().must_be(200);
     // A cookie that was set or planted over http is not a session over https.
     let planted = cookie_of(&proxied).replace("__Host-", "");
     problem(&over_https(&planted).get("/v2/me").await.unwrap(), 401, "missing_api_key");
@@ -87,6 +88,8 @@ async fn a_page_of_another_origin_changes_nothing() {
     let (owner, other) = (gateway.owner().await, gateway.owner().await);
     let (origin, cookie, csrf) = (gateway.origin.as_str(), owner.cookie.as_str(), owner.csrf.as_str());
     let evil = "http://127.0.0.1:9";
+    let mut other_site = vec![("cookie", cookie), ("x-tidegate-csrf", csrf), ("origin", origin)];
+    other_site.push(("sec-fetch-site", "same-site"));
     for (code, headers) in [
         // The cookie alone, which is all that another page's form can make a browser send.
         ("csrf_refused", vec![("cookie", cookie), ("origin", origin)]),
@@ -97,15 +100,7 @@ async fn a_page_of_another_origin_changes_nothing() {
         ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf), ("origin", evil)]),
         ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf), ("origin", "null")]),
         ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf)]),
-        (
-            "cross_origin",
-            vec![
-                ("cookie", cookie),
-                ("x-tidegate-csrf", csrf),
-                ("origin", origin),
-                ("sec-fetch-site", "same-site"),
-            ],
-        ),
+        ("cross_origin", other_site),
     ] {
         for (method, path) in [
             (Method::POST, "/v2/projects"),
@@ -123,14 +118,13 @@ async fn a_page_of_another_origin_changes_nothing() {
     let client = Client::new(&gateway.origin);
     problem(&client.call(Method::GET, "/v2/me", &read, "").await.unwrap(), 403, "cross_origin");
     // Nor can it sign its visitor in as another person.
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)});
+    let body = sign_in(&gateway);
     let answer = Client::new(origin).header("origin", evil).post("/v2/sign-in/link", &body).await.unwrap();
     problem(&answer, 403, "cross_origin");
     assert!(answer.header("set-cookie").is_none());
     // No answer grants another origin read access.
-    let answer =
-        Client::new(origin).header("origin", evil).header("cookie", cookie).get("/v2/me").await.unwrap();
+    let reading = Client::new(origin).header("origin", evil).header("cookie", cookie);
+    let answer = reading.get("/v2/me").await.unwrap();
     assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{answer:?}");
     let flight = client.call(Method::OPTIONS, "/v2/projects", &[("origin", evil)], "").await.unwrap();
     problem(&flight, 401, "missing_api_key");
@@ -166,24 +160,21 @@ async fn a_name_that_is_not_ours_gets_nowhere() {
         let response = as_host(evil.clone(), page.clone(), path, method, "{\"name\":\"x\"}".into()).await;
         assert!(response.starts_with("HTTP/1.1 403") && response.contains("untrusted_host"), "{response}");
     }
-    let token = link(&gateway).await;
-    let body = json!({"token": token_of(&token)}).to_string();
+    let body = sign_in(&gateway).to_string();
     let response = as_host(evil, page, "/v2/sign-in/link", Method::POST, body.clone()).await;
-    assert!(
-        response.contains("untrusted_host") && !response.to_lowercase().contains("set-cookie"),
-        "{response}"
-    );
+    assert!(response.contains("untrusted_host"), "{response}");
+    assert!(!response.to_lowercase().contains("set-cookie"), "{response}");
     // The configured names work, and the public one restricts its cookie to https.
     let local = format!("localhost:{port}");
-    let response =
-        as_host(local.clone(), format!("http://{local}"), "/v2/me", Method::GET, String::new()).await;
+    let page = format!("http://{local}");
+    let response = as_host(local, page, "/v2/me", Method::GET, String::new()).await;
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let public = "https://gate.example".to_owned();
     let fine = as_host("gate.example".into(), public, "/v2/sign-in/link", Method::POST, body).await;
     assert!(fine.starts_with("HTTP/1.1 200") && fine.contains("; Secure"), "{fine}");
     // A key never comes from a browser, so the host name does not matter; and links start with the public
     // address.
-    assert!(link(&gateway).await.starts_with("https://gate.example/sign-in#token="));
+    assert!(link(&gateway).starts_with("https://gate.example/sign-in#token="));
 }
 
 #[tokio::test]

@@ -71,11 +71,8 @@ async fn what_can_not_be_set_up_is_said_before_anything_is_written() {
     // The provider's own words, once the first call fails.
     let failed = cli().run(&["connect", "env", "--model", "openai/no-such-model"]);
     assert_ne!(failed.code, 0);
-    assert!(
-        failed.stderr.contains("The first call failed.") && failed.stderr.contains("no-such-model"),
-        "{}",
-        failed.stderr
-    );
+    let said = failed.stderr;
+    assert!(said.contains("The first call failed.") && said.contains("no-such-model"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

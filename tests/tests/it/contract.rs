@@ -32,13 +32,11 @@ async fn the_served_document_is_the_checked_in_one() {
 #[test]
 fn the_document_is_valid_by_another_program() {
     let directory = workspace().join("tests/node");
-    assert!(
-        directory.join("node_modules/@apidevtools/swagger-parser").exists(),
-        "run scripts/node-env.sh first"
-    );
-    let mut validator = Command::new("node");
-    let output =
-        validator.args(["document.mjs", "../../docs/openapi.json"]).current_dir(directory).output().unwrap();
+    let validator = directory.join("node_modules/@apidevtools/swagger-parser");
+    assert!(validator.exists(), "run scripts/node-env.sh first");
+    let mut command = Command::new("node");
+    command.args(["document.mjs", "../../docs/openapi.json"]).current_dir(directory);
+    let output = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && stdout.starts_with("ok Tidegate "), "{stdout}{stderr}");
 }
@@ -49,16 +47,8 @@ fn the_document_is_valid_by_another_program() {
 async fn every_answer_has_a_request_id() {
     let gateway = Gateway::start().await;
     let stranger = Client::new(&gateway.origin);
-    for path in [
-        "/health/live",
-        "/health/ready",
-        "/metrics",
-        "/",
-        "/v1/models",
-        "/v2/projects",
-        "/v2/nowhere",
-        "/nowhere",
-    ] {
+    let paths = "/health/live /health/ready /metrics / /v1/models /v2/projects /v2/nowhere /nowhere";
+    for path in paths.split(' ') {
         trace_of(&stranger.get(path).await.unwrap());
         trace_of(&gateway.admin().get(path).await.unwrap());
     }
@@ -77,8 +67,7 @@ async fn a_list_is_no_object() {
         (Method::POST, "/v2/projects", r#"{"name": "x", "limits": [5, 6]}"#, json!("limits")),
     ] {
         let answer = admin.call(method, path, &json, body).await.unwrap();
-        problem(&answer, 400, "invalid_value");
-        let problem = answer.json();
+        let problem = problem(&answer, 400, "invalid_value");
         assert_eq!(problem["param"], param, "{problem}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("expected an object, not an array"), "{detail}");
@@ -99,9 +88,8 @@ async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
     let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "invalid_value");
     assert_eq!(refused["param"], "scope.alias", "{refused}");
     let joining = json!({"token": "tgj_of_another_control_plane"});
-    let refused =
-        problem(&admin.post("/v2/byoc/nodes/join", &joining).await.unwrap(), 401, "unknown_join_token");
-    assert_eq!(refused["param"], "token", "{refused}");
+    let joined = admin.post("/v2/byoc/nodes/join", &joining).await.unwrap();
+    assert_eq!(problem(&joined, 401, "unknown_join_token")["param"], "token");
 }
 
 #[cfg(feature = "control")]
@@ -109,48 +97,34 @@ async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
 async fn methods_and_forms_are_negotiated() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
-    let call = |method: Method,
-                path: &'static str,
-                headers: Vec<(&'static str, &'static str)>,
-                body: &'static str| {
-        let admin = admin.clone();
-        async move { admin.call(method, path, &headers, body).await.unwrap() }
+    let json = ("content-type", "application/json");
+    let call = async |method: Method, path: &str, headers: &[(&str, &str)], body: &'static str| {
+        admin.call(method, path, headers, body).await.unwrap()
     };
-    let head = call(Method::HEAD, "/v2/projects", vec![], "").await;
+    let head = call(Method::HEAD, "/v2/projects", &[], "").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
-    let options = call(Method::OPTIONS, "/v2/projects", vec![], "").await;
+    let options = call(Method::OPTIONS, "/v2/projects", &[], "").await;
     assert_eq!((options.status, options.header("allow")), (204, Some("POST, GET, HEAD, OPTIONS")));
-    assert_eq!(call(Method::OPTIONS, "/v2/nowhere", vec![], "").await.status, 404);
+    call(Method::OPTIONS, "/v2/nowhere", &[], "").await.must_be(404);
     // An unknown path: a browser gets the console's error page, and a program gets a problem document.
-    let page = call(Method::GET, "/nope", vec![("accept", "text/html,*/*;q=0.8")], "").await;
+    let page = call(Method::GET, "/nope", &[("accept", "text/html,*/*;q=0.8")], "").await;
     assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
     assert!(page.header("content-security-policy").is_some(), "{}", page.text());
-    problem(&call(Method::GET, "/nope", vec![("accept", "*/*")], "").await, 404, "unknown_path");
-    let other = call(Method::PUT, "/v2/projects", vec![("content-type", "application/json")], "{}").await;
+    problem(&call(Method::GET, "/nope", &[("accept", "*/*")], "").await, 404, "unknown_path");
+    let other = call(Method::PUT, "/v2/projects", &[json], "{}").await;
     problem(&other, 405, "method_not_allowed");
     assert_eq!(other.header("allow"), Some("POST, GET, HEAD, OPTIONS"));
-    let form = vec![("content-type", "application/x-www-form-urlencoded")];
-    problem(&call(Method::POST, "/v2/projects", form, "name=p").await, 415, "unsupported_media_type");
-    problem(
-        &call(Method::GET, "/v2/projects", vec![("accept", "text/html")], "").await,
-        406,
-        "not_acceptable",
-    );
-    let csv = call(Method::GET, "/v2/usage?format=csv", vec![("accept", "text/csv")], "").await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    problem(&call(Method::POST, "/v2/projects", &form, "name=p").await, 415, "unsupported_media_type");
+    let page = call(Method::GET, "/v2/projects", &[("accept", "text/html")], "").await;
+    problem(&page, 406, "not_acceptable");
+    let csv = call(Method::GET, "/v2/usage?format=csv", &[("accept", "text/csv")], "").await;
     assert_eq!((csv.status, csv.header("content-type")), (200, Some("text/csv; charset=utf-8")));
-    let wrong = call(
-        Method::POST,
-        "/v2/routes",
-        vec![("content-type", "application/json")],
-        r#"{"scope": {"tag": 4}}"#,
-    );
-    let wrong = problem(&wrong.await, 400, "invalid_value");
+    let wrong = call(Method::POST, "/v2/routes", &[json], r#"{"scope": {"tag": 4}}"#).await;
+    let wrong = problem(&wrong, 400, "invalid_value");
     assert_eq!(wrong["errors"][0]["pointer"], "#/scope/tag", "{wrong}");
-    assert!(
-        problem(&admin.get("/v2/usage?window=x").await.unwrap(), 400, "invalid_value")
-            .get("errors")
-            .is_none()
-    );
+    let window = problem(&admin.get("/v2/usage?window=x").await.unwrap(), 400, "invalid_value");
+    assert!(window.get("errors").is_none(), "{window}");
 }
 
 #[cfg(feature = "control")]
@@ -189,29 +163,22 @@ async fn a_version_is_answered_and_an_unknown_one_refused() {
     let gateway = Gateway::start().await;
     let (admin, stranger) = (gateway.admin(), Client::new(&gateway.origin));
     let version = admin.get("/v2/projects").await.unwrap().header("tidegate-version").unwrap().to_owned();
-    let is_a_date = |text: &str| {
-        text.len() == 10
-            && text
-                .char_indices()
-                .all(|(at, c)| if [4, 7].contains(&at) { c == '-' } else { c.is_ascii_digit() })
-    };
-    assert!(is_a_date(&version), "{version}");
+    let is_of_a_date = |at, c: char| if [4, 7].contains(&at) { c == '-' } else { c.is_ascii_digit() };
+    assert_eq!(version.len(), 10, "{version}");
+    assert!(version.char_indices().all(|(at, c)| is_of_a_date(at, c)), "{version}");
     // Refused requests carry the version, too.
     for answer in [stranger.get("/v2/me").await, admin.get("/v2/nowhere").await, admin.delete("/v2/me").await]
     {
         assert_eq!(answer.unwrap().header("tidegate-version"), Some(version.as_str()));
     }
-    let make = |version: String| {
-        let admin = admin.clone();
-        async move {
-            let headers = [("content-type", "application/json"), ("tidegate-version", &version)];
-            admin.call(Method::POST, "/v2/projects", &headers, r#"{"name": "p"}"#).await.unwrap()
-        }
+    let make = async |version: &str| {
+        let headers = [("content-type", "application/json"), ("tidegate-version", version)];
+        admin.call(Method::POST, "/v2/projects", &headers, r#"{"name": "p"}"#).await.unwrap()
     };
-    let refused = problem(&make("2026-01-01".to_owned()).await, 400, "unknown_version");
+    let refused = problem(&make("2026-01-01").await, 400, "unknown_version");
     assert_eq!(refused["param"], "Tidegate-Version");
     assert!(refused["fix"].as_str().unwrap().contains(&version), "{refused}");
-    assert_eq!(make(version.clone()).await.status, 201, "the one before made nothing");
+    assert_eq!(make(&version).await.status, 201, "the one before made nothing");
     let document = gateway.get("/v2/openapi.json").await;
     let parameter = &document["components"]["parameters"]["version"];
     assert_eq!(parameter["schema"]["enum"], json!([version]), "{parameter}");

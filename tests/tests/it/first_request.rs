@@ -2,25 +2,25 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Instant;
 
 use harness::client::Client;
 use harness::process::{Launch, Process, tidegate};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, question, said, with};
+use crate::ask::{CHAT, has, question, said, streaming};
 use crate::command::Cli;
 use crate::gateway::{first_start, row, serve};
-use crate::wait::{a_moment, until};
+use crate::wait::{found, until};
 
 fn private() -> Vec<(String, String)> {
     vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())]
 }
 
-/// The rest of the line after a label.
-fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.trim_start().strip_prefix(label)).map(str::trim)
+/// The word after a label that begins a line.
+fn after<'a>(text: &'a str, label: &str) -> &'a str {
+    let rest = text.lines().find_map(|line| line.trim_start().strip_prefix(label)).unwrap();
+    rest.split_whitespace().next().unwrap()
 }
 
 /// Starts an echo node on a free port; returns its base URL.
@@ -44,15 +44,14 @@ async fn two_commands_and_an_answer() {
     let data = root.path().join("data");
     let (mut process, origin) = first_start(root.path(), &private()).await;
     let first = process.stdout();
-    let admin = after(&first, "Admin key").unwrap().split_whitespace().next().unwrap().to_owned();
-    let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
+    let [admin, key] = ["Admin key", "API key"].map(|label| after(&first, label));
     assert!(admin.starts_with("tg_live_") && key.starts_with("tg_live_"), "{first}");
     assert!(first.contains("Connect a model first") && first.contains("tidegate up --data-dir"), "{first}");
 
     let (_node, base_url) = echo().await;
-    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", admin);
     let node = cli.run(&["nodes", "add", "echo", "--base-url", &base_url, "--json"]).json();
-    assert_eq!((&node["status"], &node["models"]), (&json!("ready"), &json!(["echo"])), "{node}");
+    has(&node, json!({"status": "ready", "models": ["echo"]}));
 
     // The printed curl command works unchanged.
     let curl = first.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap();
@@ -60,16 +59,16 @@ async fn two_commands_and_an_answer() {
     let models: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!(models.pointer("/data/0/id"), Some(&json!("echo")), "{models}");
 
-    let client = Client::new(&origin).bearer(&key).within(WITHIN);
+    let client = Client::new(&origin).bearer(key).within(WITHIN);
     let answer = client.post(CHAT, &question("echo")).await.unwrap().json();
     let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap();
     assert!(text.contains("isn't a model") && text.ends_with("hello there"), "{text}");
-    let streamed = client.post(CHAT, &with(question("echo"), json!({"stream": true}))).await.unwrap();
-    assert_eq!(streamed.header("agent-execution-profile"), Some("byoc"));
-    assert_eq!(streamed.header("agent-resolved-provider"), Some("byoc"));
-    assert_eq!(streamed.header("agent-node-id"), node["id"].as_str());
+    let streamed = client.post(CHAT, &streaming("echo")).await.unwrap();
+    let how = ["agent-execution-profile", "agent-resolved-provider", "agent-node-id"];
+    let how = how.map(|name| streamed.header(name));
+    assert_eq!(how, [Some("byoc"), Some("byoc"), node["id"].as_str()]);
     assert!(said(&streamed).ends_with("hello there"));
-    billed_as_byoc(&Client::new(&origin).bearer(&admin).within(WITHIN), 2).await;
+    billed_as_byoc(&Client::new(&origin).bearer(admin).within(WITHIN), 2).await;
     // The application key calls models, and reads nothing of the workspace.
     for path in ["/v2/members", "/v2/requests", "/v2/webhooks", "/v2/provider-credentials"] {
         let refused = client.get(path).await.unwrap();
@@ -80,11 +79,8 @@ async fn two_commands_and_an_answer() {
     assert!(status.success(), "{status}: {}", process.stderr());
     let (again, origin) = serve(&data, &private()).await;
     let output = String::from_utf8(again.output()).unwrap();
-    assert!(
-        !output.contains("tg_live_") && !output.contains("API key"),
-        "a second start shows a key: {output}"
-    );
-    let models = Client::new(&origin).bearer(&key).get("/v1/models").await.unwrap();
+    assert!(!output.contains("tg_live_") && !output.contains("API key"), "a key is shown again: {output}");
+    let models = Client::new(&origin).bearer(key).get("/v1/models").await.unwrap();
     assert_eq!(models.json().pointer("/data/0/id"), Some(&json!("echo")), "{}", models.text());
 }
 
@@ -95,9 +91,8 @@ async fn the_demo_node_needs_no_option() {
     let root = tempfile::tempdir().unwrap();
     let (process, origin) = first_start(root.path(), &[]).await;
     let first = process.stdout();
-    let admin = after(&first, "Admin key").unwrap().split_whitespace().next().unwrap().to_owned();
-    let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
-    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
+    let [admin, key] = ["Admin key", "API key"].map(|label| after(&first, label));
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", admin);
     let (_echo, base_url) = echo().await;
     let refused = cli.run(&["nodes", "add", "echo", "--base-url", &base_url]).failed(2);
     assert!(refused.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "{refused}");
@@ -108,7 +103,7 @@ async fn the_demo_node_needs_no_option() {
     let join = ["node", "join", "--control", &origin, "--token", token, "--data-dir", &data, "--tunnel"];
     Cli::new().run(&join).ok();
     let (_node, _) = node(&["--model", "echo", "--data-dir", &data]).await;
-    let client = Client::new(&origin).bearer(&key).within(WITHIN);
+    let client = Client::new(&origin).bearer(key).within(WITHIN);
     until("the demo node's first answer", async || {
         client.post(CHAT, &question("echo")).await.is_ok_and(|answer| answer.status == 200)
     })
@@ -116,22 +111,17 @@ async fn the_demo_node_needs_no_option() {
 }
 
 async fn billed_as_byoc(client: &Client, requests: u64) {
-    let deadline = Instant::now() + WITHIN;
-    let snapshot = loop {
+    let snapshot = found("the requests in the bill", async || {
         let snapshot = client.get("/v2/billing/snapshot").await.unwrap().json();
-        if snapshot.pointer("/mtd/requests") == Some(&json!(requests)) {
-            break snapshot;
-        }
-        assert!(Instant::now() < deadline, "{snapshot}");
-        a_moment().await;
-    };
+        Some(snapshot).filter(|snapshot| snapshot["mtd"]["requests"] == requests)
+    })
+    .await;
     let byoc = row(&snapshot["mtd"]["by_mode"], "mode", "byoc");
-    assert_eq!(byoc["requests"], requests, "{snapshot}");
-    assert_eq!(byoc["cost_micros"], 0, "{snapshot}");
+    has(byoc, json!({"requests": requests, "cost_micros": 0}));
     assert!(byoc["output_tokens"].as_u64().unwrap() > 0, "{snapshot}");
     let list = client.get("/v2/requests").await.unwrap().json();
     for request in list["data"].as_array().unwrap() {
-        assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(true)), "{request}");
+        has(request, json!({"profile": "byoc", "estimated": true}));
     }
 }
 
@@ -174,19 +164,17 @@ fn a_half_made_directory_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().display().to_string();
     std::fs::write(root.path().join("INCOMPLETE"), "").unwrap();
-    for command in
-        [vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", &path], vec!["init", "--data-dir", &path]]
-    {
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir"];
+    for command in [[&serve[..], &[path.as_str()]].concat(), vec!["init", "--data-dir", &path]] {
         let stderr = Cli::new().run(&command).failed(1);
         assert!(stderr.contains(&path) && !stderr.contains("tg_live_"), "{stderr}");
         assert!(stderr.to_lowercase().contains("remove"), "it must say what to do: {stderr}");
     }
     let foreign = tempfile::tempdir().unwrap();
     std::fs::write(foreign.path().join("thesis.tex"), "years of work").unwrap();
-    let stderr = Cli::new()
-        .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &foreign.path().display().to_string()])
-        .failed(1);
-    assert!(stderr.contains(&foreign.path().display().to_string()), "{stderr}");
+    let path = foreign.path().display().to_string();
+    let stderr = Cli::new().run(&[&serve[..], &[path.as_str()]].concat()).failed(1);
+    assert!(stderr.contains(&path), "{stderr}");
     assert!(!foreign.path().join("tidegate.db").exists());
 }
 
@@ -201,8 +189,8 @@ fn a_first_start_with_a_wrong_master_key_leaves_nothing() {
     let key_file = root.path().join("master.key");
     std::fs::write(&key_file, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
     let named = Cli::new().env("TIDEGATE_MASTER_KEY_FILE", &key_file.display().to_string());
-    let with_mode =
-        |mode| std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let permissions = std::fs::Permissions::from_mode;
+    let with_mode = |mode| std::fs::set_permissions(&key_file, permissions(mode)).unwrap();
     with_mode(0o644);
     let stderr = named.run(&init).failed(1);
     assert!(stderr.contains("mode 644") && stderr.contains("defaultMode: 0400"), "{stderr}");
@@ -232,10 +220,9 @@ async fn a_directory_that_was_mistyped_is_not_made() {
 async fn one_directory_serves_one_process() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
-    Cli::new().run(&["init", "--data-dir", &data.display().to_string()]).ok();
+    let path = data.display().to_string();
+    Cli::new().run(&["init", "--data-dir", &path]).ok();
     let (_first, _) = serve(&data, &private()).await;
-    let second = Cli::new()
-        .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data.display().to_string()])
-        .failed(1);
+    let second = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path]).failed(1);
     assert!(second.contains("in use"), "{second}");
 }

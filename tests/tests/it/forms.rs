@@ -45,11 +45,9 @@ pub fn address(gateway: &Gateway) -> SocketAddr {
 
 /// The head of a request on a raw connection.
 pub fn head(gateway: &Gateway, path: &str, framing: &str) -> String {
-    let key = &gateway.founded.api_key;
-    let (name, value) = FORM;
-    format!(
-        "POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\n{name}: {value}\r\n{framing}\r\n\r\n"
-    )
+    let (key, (name, value)) = (&gateway.founded.api_key, FORM);
+    let fixed = format!("host: h\r\nauthorization: Bearer {key}\r\n{name}: {value}");
+    format!("POST {path} HTTP/1.1\r\n{fixed}\r\n{framing}\r\n\r\n")
 }
 
 /// The process's peak memory since the previous call, in bytes.
@@ -65,8 +63,7 @@ pub fn peak(pid: u32) -> usize {
 pub async fn own_upstream(gateway: &Gateway) -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let body =
-        json!({"provider": "slow", "display_name": "slow", "secret": OWN_SECOND, "base_url": base_url});
+    let body = json!({"provider": "slow", "secret": OWN_SECOND, "base_url": base_url});
     gateway.make("/v2/provider-credentials", body).await;
     listener
 }
@@ -80,9 +77,8 @@ pub async fn listening(listener: &TcpListener, path: &str) -> TcpStream {
         if first[..read].starts_with(format!("POST {path}").as_bytes()) {
             return socket;
         }
-        let _ = socket
-            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .await;
+        let nothing = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let _ = socket.write_all(nothing).await;
     }
 }
 

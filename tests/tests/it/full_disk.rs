@@ -2,7 +2,6 @@
 //! reason, and once there is space everything continues in the same process, the revocation of keys first.
 
 use std::path::Path;
-use std::time::Instant;
 
 use harness::client::Client;
 use harness::process::{Launch, Process, free_address, tidegate};
@@ -11,8 +10,8 @@ use serde_json::json;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, problem, question, records};
-use crate::gateway::Gateway;
-use crate::wait::a_moment;
+use crate::gateway::{Gateway, id_of};
+use crate::wait::until;
 
 /// Smaller than a page, so that each page of the write-ahead log is once the first that does not fit.
 const STEP_BYTES: u64 = 4_096;
@@ -45,7 +44,7 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
         let created = admin.post("/v2/projects", &body).await.unwrap();
         let kept = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
         // Inference requests are not affected.
-        gateway.with_key(&gateway.founded.api_key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
+        gateway.chat_ok(&question(MINI)).await;
         requests += 1;
         leave(&mut gateway, None);
         if created.status == 201 && kept.status == 204 {
@@ -57,21 +56,17 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
             if answer.status >= 400 {
                 refused += 1;
                 let document = problem(answer, 503, "storage_full");
-                let (detail, fix) = (document["detail"].as_str().unwrap(), document["fix"].as_str().unwrap());
-                assert!(
-                    detail.contains("the disk is full or fails") && fix.contains("Free space"),
-                    "{document}"
-                );
+                let contains = |field: &str, text: &str| document[field].as_str().unwrap().contains(text);
+                assert!(contains("detail", "the disk is full or fails"), "{document}");
+                assert!(contains("fix", "Free space"), "{document}");
             }
         }
+        println!("place {step}: there is room again");
         if created.status != 201 {
-            let again = admin.post("/v2/projects", &body).await.unwrap();
-            assert_eq!(again.status, 201, "place {step}: {}", again.text());
+            admin.post("/v2/projects", &body).await.unwrap().must_be(201);
         }
-        let revoked = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
-        assert_eq!(revoked.status, 204, "place {step}: {}", revoked.text());
-        let out = gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap();
-        assert_eq!(out.status, 401, "place {step}: {}", out.text());
+        admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap().must_be(204);
+        gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap().must_be(401);
     }
     panic!("the writes do not fit into {} bytes", PLACES_MAX * STEP_BYTES);
 }
@@ -86,11 +81,8 @@ async fn what_waited_for_room_is_booked_without_a_restart() {
     for _ in 0..20 {
         gateway.chat_ok(&question(MINI)).await;
     }
-    let deadline = Instant::now() + WITHIN;
-    while !gateway.process().stderr().contains("the disk under the database takes no write") {
-        assert!(Instant::now() < deadline, "the log is silent: {}", gateway.process().stderr());
-        a_moment().await;
-    }
+    let told = "the disk under the database takes no write";
+    until("the log to tell of it", async || gateway.process().stderr().contains(told)).await;
     assert!(gateway.process().stderr().contains("disk I/O error"), "{}", gateway.process().stderr());
     assert_eq!(gateway.get("/v2/requests").await["data"], json!([]), "nothing is in the books yet");
     leave(&mut gateway, None);
@@ -110,12 +102,10 @@ async fn a_node_notes_what_it_served_while_its_disk_was_full() {
         node
     };
     let client = Client::new(format!("http://{address}")).within(WITHIN);
-    let chat = async || assert_eq!(client.post(CHAT, &question("echo")).await.unwrap().status, 200);
+    let chat = async || client.post(CHAT, &question("echo")).await.unwrap().must_be(200);
     let node = start().await;
     chat().await;
-    let ids = |records: &[serde_json::Value]| -> Vec<String> {
-        records.iter().map(|record| record["id"].as_str().unwrap().to_owned()).collect()
-    };
+    let ids = async || records(&client, 8).await.iter().map(id_of).collect::<Vec<_>>();
     records(&client, 1).await;
     let bytes = std::fs::metadata(data.join("runtime.jsonl")).unwrap().len();
     // Within the first line, within the second, and between two.
@@ -126,8 +116,8 @@ async fn a_node_notes_what_it_served_while_its_disk_was_full() {
     }
     leave_process(&node, None);
     chat().await;
-    let noted = ids(&records(&client, 8).await);
+    let noted = ids().await;
     drop(node);
     let _node = start().await;
-    assert_eq!(ids(&records(&client, 8).await), noted);
+    assert_eq!(ids().await, noted);
 }

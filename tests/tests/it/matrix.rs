@@ -1,6 +1,27 @@
 //! The SDK matrix: every client wire format against every provider's, buffered and streamed, with the
 //! official SDKs of two languages in front and the strict emulators behind.
 
+/// An enum with all of its values, and a name of each.
+macro_rules! named {
+    ($(#[$about:meta])* $kind:ident, $name:ident: $($value:ident $text:literal,)+) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $kind {
+            $($value,)+
+        }
+
+        impl $kind {
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$value),+];
+
+            pub const fn $name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text,)+
+                }
+            }
+        }
+    };
+}
+
 mod bench;
 mod cases;
 mod driver;

@@ -6,7 +6,7 @@ use harness::{Config, Flavour, Model};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{MINI, with};
+use crate::ask::{MINI, has, with};
 use crate::command::workspace;
 use crate::gateway::{self, Gateway, OWN, POOL};
 
@@ -48,60 +48,52 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
     let base = |url: String| vec!["--base-url".to_owned(), url];
     let file = emulator.service_account(OWN);
     let token_url = file["token_uri"].as_str().unwrap();
+    let openai = || Journey {
+        application: TALKER,
+        pool: ("openai", emulator.base_url()),
+        model: MINI,
+        provider: "openai",
+        options: Vec::new(),
+        endpoint_options: base(emulator.base_url()),
+        secret: OWN.to_owned(),
+    };
+    // The address belongs to the customer's resource, so a real command states it, too.
+    let azure = base(emulator.base_url_of(Flavour::Azure));
+    let deployment = options(&["--deployment", "openai/gpt-4o-mini=my-gpt-4o-mini"]);
+    let token = options(&["--config", &format!("token_url={token_url}")]);
     vec![
+        openai(),
         Journey {
-            application: TALKER,
-            pool: ("openai", emulator.base_url()),
-            model: MINI,
-            provider: "openai",
-            options: Vec::new(),
-            endpoint_options: base(emulator.base_url()),
-            secret: OWN.to_owned(),
-        },
-        Journey {
-            application: TALKER,
-            pool: ("openai", emulator.base_url()),
-            model: MINI,
             provider: "azure_openai",
-            // The address belongs to the customer's resource, so a real command states it, too.
-            options: [
-                base(emulator.base_url_of(Flavour::Azure)),
-                options(&["--deployment", "openai/gpt-4o-mini=my-gpt-4o-mini"]),
-            ]
-            .concat(),
+            options: [azure, deployment].concat(),
             endpoint_options: Vec::new(),
-            secret: OWN.to_owned(),
+            ..openai()
         },
         Journey {
-            application: TALKER,
             pool: ("anthropic", emulator.anthropic_url()),
             model: HAIKU,
             provider: "aws_bedrock",
             options: options(&["--auth", "iam_static", "--region", REGION]),
             endpoint_options: base(emulator.bedrock_url()),
             secret: access_keys(OWN).to_string(),
+            ..openai()
         },
         Journey {
-            application: TALKER,
             pool: ("gemini", emulator.origin()),
             model: GEMINI,
             provider: "vertex_ai",
             options: options(&["--auth", "service_account", "--config", "location=us-east5"]),
-            endpoint_options: [
-                base(emulator.origin()),
-                options(&["--config", &format!("token_url={token_url}")]),
-            ]
-            .concat(),
+            endpoint_options: [base(emulator.origin()), token].concat(),
             secret: file.to_string(),
+            ..openai()
         },
         Journey {
             application: PAINTER,
             pool: ("fal", emulator.fal_url()),
             model: FLUX,
             provider: "fal",
-            options: Vec::new(),
             endpoint_options: base(emulator.fal_url()),
-            secret: OWN.to_owned(),
+            ..openai()
         },
     ]
 }
@@ -126,23 +118,17 @@ async fn one_command_takes_a_managed_call_to_ones_own_key() {
         let (seller, url) = &journey.pool;
         gateway.make("/v2/accounts", json!({"provider": seller, "secret": POOL, "base_url": url})).await;
         let before = run_application(&gateway, &journey).await;
-        assert_eq!(
-            (&before["profile"], &before["provider"]),
-            (&json!("managed_provider"), &json!(seller)),
-            "{provider}"
-        );
+        has(&before, json!({"profile": "managed_provider", "provider": seller}));
 
-        let arguments: Vec<&str> =
-            journey.options.iter().chain(&journey.endpoint_options).map(String::as_str).collect();
-        let command = [&["credential", "add", journey.provider][..], &arguments[..]].concat();
+        let arguments = journey.options.iter().chain(&journey.endpoint_options).map(String::as_str);
+        let command: Vec<_> = ["credential", "add", provider].into_iter().chain(arguments).collect();
         let added = gateway.cli().run_with(&command, &journey.secret).ok();
         assert!(!added.contains(&journey.secret), "{added}");
 
         let after = run_application(&gateway, &journey).await;
-        assert_eq!((&after["profile"], &after["provider"]), (&json!("byok"), &json!(provider)), "{added}");
-        let seen = |answer: &Value| {
-            with(answer.clone(), json!({"profile": null, "provider": null, "request": null}))
-        };
+        has(&after, json!({"profile": "byok", "provider": provider}));
+        let unseen = json!({"profile": null, "provider": null, "request": null});
+        let seen = |answer: &Value| with(answer.clone(), unseen.clone());
         assert_eq!(seen(&before), seen(&after), "{provider}: the application sees what it saw");
         // Before, the workspace owed the cost; now its provider bills it.
         let owed = async |answer: &Value| {
@@ -150,9 +136,7 @@ async fn one_command_takes_a_managed_call_to_ones_own_key() {
         };
         assert!(owed(&before).await > 0 && owed(&after).await == 0, "{provider}");
         let options = journey.options.len() / 2;
-        println!(
-            "{provider}: {COMMANDS} command, {options} options, one secret, 0 lines of application code"
-        );
+        println!("{provider}: {COMMANDS} command, {options} options, one secret, 0 lines of code");
         assert!(options <= OPTIONS_MAX, "{:?}", journey.options);
         assert_eq!(gateway.emulator.violations(), []);
     }

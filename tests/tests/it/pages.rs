@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use harness::bedrock::access_keys;
@@ -69,10 +69,8 @@ fn blocks(page: &str) -> Vec<Block> {
             continue;
         }
         let end = if hidden.is_some() { "-->" } else { "```" };
-        let body = lines
-            .by_ref()
-            .take_while(|line| *line != end)
-            .fold(String::new(), |body, line| body + line + "\n");
+        let body = lines.by_ref().take_while(|line| *line != end);
+        let body = body.fold(String::new(), |body, line| body + line + "\n");
         let mut words = info.unwrap_or("sh").split(' ');
         match (words.next().unwrap_or_default(), words.next()) {
             ("sh", None) => found.push(Block::Shell(body)),
@@ -165,9 +163,7 @@ pub async fn run(page: &Path) {
     for (index, block) in blocks.iter().enumerate() {
         let Block::Printed(expected) = block else { continue };
         let actual = parts[index - 1];
-        let expected_lines: Vec<&str> = expected.lines().collect();
-        let actual_lines: Vec<&str> = actual.lines().collect();
-        if !same_lines(&expected_lines, &actual_lines) {
+        if !same(expected, actual) {
             write!(wrong, "the page has:\n{expected}\nit printed:\n{actual}\n").unwrap();
         }
     }
@@ -182,19 +178,21 @@ fn shell(script: &str, directory: &Path, gateway: &Gateway) -> String {
     let wrapper = programs.join("tidegate");
     fs::write(&wrapper, WRAPPER).unwrap();
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    let python: PathBuf = workspace().join(".venv/bin");
+    let python = workspace().join(".venv/bin");
     let path = format!("{}:{}:{}", programs.display(), python.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("timeout");
-    command
-        .args([WITHIN_S, "bash", "-c", &format!("exec 2>&1\n{script}")])
-        .current_dir(directory)
-        .env_clear();
+    command.args([WITHIN_S, "bash", "-c", &format!("exec 2>&1\n{script}")]);
+    command.current_dir(directory).env_clear();
     command.env("PATH", path).env("HOME", directory).envs(environment(gateway));
     command.env("NODE_PATH", workspace().join("tests/node/node_modules"));
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}\n{}", output.status, printed.replace(MARK, "── "));
     printed
+}
+
+fn same(expected: &str, actual: &str) -> bool {
+    same_lines(&expected.lines().collect::<Vec<_>>(), &actual.lines().collect::<Vec<_>>())
 }
 
 /// A line `…` stands for any number of lines.
@@ -226,20 +224,11 @@ fn same_line(expected: &str, actual: &str) -> bool {
 
 #[test]
 fn printed_text_is_compared_word_for_word() {
-    let same = |expected: &str, actual: &str| {
-        same_lines(&expected.lines().collect::<Vec<_>>(), &actual.lines().collect::<Vec<_>>())
-    };
     assert!(same("id  key_…\n…\nlast", "id key_01ab\nx\ny\nlast\n"));
-    assert!(
-        same("took … in all", "took 3 ms in all") && same("{…\"b\"…}{…\"d\"…}", "{\"b\": 1}{\"c d\": \"d\"}")
-    );
-    for (expected, actual) in [
-        ("id key_…", "id prj_01"),
-        ("a", "a\nb"),
-        ("a\nb", "a"),
-        ("…\nlast", "last\nmore"),
-        ("12 ms", "13 ms"),
-    ] {
+    assert!(same("took … in all", "took 3 ms in all"));
+    assert!(same("{…\"b\"…}{…\"d\"…}", "{\"b\": 1}{\"c d\": \"d\"}"));
+    let lines = [("a", "a\nb"), ("a\nb", "a"), ("…\nlast", "last\nmore")];
+    for (expected, actual) in lines.into_iter().chain([("id key_…", "id prj_01"), ("12 ms", "13 ms")]) {
         assert!(!same(expected, actual), "{expected} is taken for {actual}");
     }
 }

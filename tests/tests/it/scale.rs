@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use harness::pace::cpu_time;
 use harness::postgres::Server;
 use harness::setting::number;
-use serde_json::Value;
 use store::{Address, ReplicaId, Store};
 use tempfile::TempDir;
 
 use crate::WITHIN;
-use crate::gateway::{Gateway, config};
+use crate::gateway::{Gateway, config, id_of};
 use crate::wait::a_moment;
 use filling::{DAYS, Filled, TAG};
 
@@ -88,10 +87,8 @@ async fn queries(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
             ask(&format!("{what}, {window}"), format!("/v2/{what}?window={window}"));
         }
         for group in &groups {
-            ask(
-                &format!("usage, {window} by {group}"),
-                format!("/v2/usage?window={window}&group_by={group}"),
-            );
+            let path = format!("/v2/usage?window={window}&group_by={group}");
+            ask(&format!("usage, {window} by {group}"), path);
         }
         let interval = if window == "24h" || window == "7d" { "hour" } else { "day" };
         for group in ["", "model", "key", "outcome,status"] {
@@ -99,36 +96,20 @@ async fn queries(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
             ask(&format!("analytics, {window} by {group} and {interval}"), path);
         }
     }
-    ask(
-        "usage, 6 hours by minute and model",
-        "/v2/usage?window=6h&group_by=model&interval=minute".to_owned(),
-    );
+    let by_minute = "/v2/usage?window=6h&group_by=model&interval=minute";
+    ask("usage, 6 hours by minute and model", by_minute.to_owned());
     ask("usage, 30d of byok by provider", "/v2/usage?window=30d&group_by=provider&profile=byok".to_owned());
     ask("records whole, a thousand", "/v2/records?limit=1000".to_owned());
-    for path in PLAIN {
-        ask(path, (*path).to_owned());
+    for path in PLAIN.split(' ') {
+        ask(path, path.to_owned());
     }
     queries
 }
 
-const PLAIN: &[&str] = &[
-    "/v2/billing/snapshot",
-    "/v2/billing/account",
-    "/v2/billing/invoices",
-    "/v2/budgets",
-    "/v2/webhooks",
-    "/v2/audit?limit=100",
-    "/v2/api-keys?limit=1000",
-    "/v2/projects?limit=1000",
-    "/v2/provider-credentials?limit=200",
-    "/v2/provider-credentials/kinds",
-    "/v2/byoc/nodes?limit=200",
-    "/v2/accounts",
-    "/v2/routes?limit=500",
-    "/v2/members?limit=200",
-    "/v2/workspaces",
-    "/v2/me",
-];
+const PLAIN: &str = "/v2/billing/snapshot /v2/billing/account /v2/billing/invoices /v2/budgets /v2/webhooks \
+     /v2/audit?limit=100 /v2/api-keys?limit=1000 /v2/projects?limit=1000 /v2/provider-credentials?limit=200 \
+     /v2/provider-credentials/kinds /v2/byoc/nodes?limit=200 /v2/accounts /v2/routes?limit=500 \
+     /v2/members?limit=200 /v2/workspaces /v2/me";
 
 /// The median, and what is held to the limit.
 async fn timed(gateway: &Gateway, path: &str) -> (Duration, Duration) {
@@ -172,24 +153,18 @@ fn ms(time: Duration) -> f64 {
 /// Checks the figures in the answers, whichever tables they are read from.
 async fn agrees(gateway: &Gateway, filled: &Filled) {
     let get = async |path: &str| gateway.get(path).await;
-    let sums = |usage: &Value| {
-        usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap()).sum::<u64>()
-    };
     for group in ["", "model", "key", "outcome", "day", "model,day"] {
         let usage = get(&format!("/v2/usage?window=40d&group_by={group}")).await;
-        assert_eq!(sums(&usage), filled.records, "{group}");
+        let requests = usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap());
+        assert_eq!(requests.sum::<u64>(), filled.records, "{group}");
     }
-    for (filter, expected) in [
-        ("&status=502", &filled.broken),
-        ("&model=fast", &filled.fast),
-        (&*format!("&tag={TAG}"), &filled.tagged),
-    ] {
+    let (broken, tagged) = ("&status=502".to_owned(), format!("&tag={TAG}"));
+    let all = [(broken, &filled.broken), ("&model=fast".to_owned(), &filled.fast), (tagged, &filled.tagged)];
+    for (filter, expected) in all {
         let (mut found, mut cursor) = (Vec::new(), String::new());
         loop {
             let list = get(&format!("/v2/requests?limit=300{filter}{cursor}")).await;
-            found.extend(
-                list["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()),
-            );
+            found.extend(list["data"].as_array().unwrap().iter().map(id_of));
             match list["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => break,
@@ -261,13 +236,8 @@ async fn everything_a_page_asks_is_told_at_once_on_postgres() {
          WHERE relkind = 'r' AND relname ~ 'record|usage' GROUP BY 1 ORDER BY 2 DESC";
     for line in server.run("scale", sizes).await.unwrap().lines() {
         let parts: Vec<_> = line.split('|').collect();
-        let each = |text: &str| text.parse::<f64>().unwrap() / filled.records as f64;
-        println!(
-            "PostgreSQL  {}: {:.0} bytes a record and {:.0} of indexes",
-            parts[0],
-            each(parts[1]),
-            each(parts[2])
-        );
+        let [bytes, indexes] = [1, 2].map(|at| parts[at].parse::<f64>().unwrap() / filled.records as f64);
+        println!("PostgreSQL  {}: {bytes:.0} bytes a record and {indexes:.0} of indexes", parts[0]);
     }
     agrees(&gateway, &filled).await;
     assert!(slow.is_empty(), "{slow:#?}");

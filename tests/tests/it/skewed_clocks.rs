@@ -12,7 +12,7 @@ use crate::ask::{CHAT, has, question, records};
 use crate::clock::Clock;
 use crate::command::Cli;
 use crate::gateway::{Gateway, config};
-use crate::wait::found;
+use crate::wait::{found, until};
 
 const HOURS_MS: i64 = 5 * 3_600_000;
 /// A machine whose clock can be set.
@@ -33,20 +33,10 @@ impl Machine {
     }
 
     async fn start(&self) -> Process {
-        let launch = Launch::new(tidegate().unwrap()).args([
-            "node",
-            "--model",
-            "echo",
-            "--data-dir",
-            &self.path("node"),
-            "--listen",
-            &self.address,
-        ]);
-        let launch = self
-            .clock
-            .environment()
-            .into_iter()
-            .fold(launch, |launch, (name, value)| launch.env(name, value));
+        let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
+        let launch = launch.args(["--data-dir", &self.path("node"), "--listen", &self.address]);
+        let environment = self.clock.environment().into_iter();
+        let launch = environment.fold(launch, |launch, (name, value)| launch.env(name, value));
         let mut node = launch.start().unwrap();
         node.wait_text("listens on", WITHIN).await.unwrap();
         node
@@ -71,10 +61,10 @@ fn join(gateway: &Gateway, machine: &Machine) -> String {
 
 /// The node's row, once it shows about this skew and is ready.
 async fn until_skewed(gateway: &Gateway, id: &str, ahead_ms: i64) {
-    found(&format!("a ready node that is {ahead_ms} ms ahead"), async || {
+    until(&format!("a ready node that is {ahead_ms} ms ahead"), async || {
         let node = gateway.get(&format!("/v2/byoc/nodes/{id}")).await;
-        let skew_ms = node["joined"]["said"]["clock_skew_ms"].as_i64()?;
-        (node["status"] == "ready" && (skew_ms - ahead_ms).abs() < 30_000).then_some(())
+        let skew_ms = node["joined"]["said"]["clock_skew_ms"].as_i64();
+        node["status"] == "ready" && skew_ms.is_some_and(|skew_ms| (skew_ms - ahead_ms).abs() < 30_000)
     })
     .await;
 }
@@ -93,12 +83,9 @@ async fn a_node_whose_clock_is_hours_off_serves_and_is_bounded_by_the_gateways_t
         machine.clock.set_ahead(ahead_ms);
         until_skewed(&gateway, &id, ahead_ms).await;
         has(&machine.health().await, json!({"is_clock_skewed": true, "is_expired": false}));
-        found("an answer through the gateway", async || {
-            let answer = gateway.client().post(CHAT, &question("echo")).await.unwrap();
-            (answer.status == 200).then_some(())
-        })
-        .await;
-        assert_eq!(machine.client().post(CHAT, &question("echo")).await.unwrap().status, 200);
+        let is_served = async || gateway.chat(&question("echo")).await.status == 200;
+        until("an answer through the gateway", is_served).await;
+        machine.client().post(CHAT, &question("echo")).await.unwrap().must_be(200);
         served += 2;
     }
     let kept = records(&machine.client(), served).await;
@@ -117,18 +104,11 @@ async fn a_node_whose_clock_is_hours_off_serves_and_is_bounded_by_the_gateways_t
     gateway.stop().await;
     node.kill9().unwrap();
     let _node = machine.start().await;
-    let answer = machine.client().post(CHAT, &question("echo")).await.unwrap();
-    assert_eq!(
-        answer.status,
-        200,
-        "hours behind, it would serve on for hours; ahead, it would have ended: {}",
-        answer.text()
-    );
-    let expired = found("the end of its time", async || {
-        Some(machine.client().post(CHAT, &question("echo")).await.unwrap())
-            .filter(|answer| answer.status == 503)
-    })
-    .await;
+    let ask = async || machine.client().post(CHAT, &question("echo")).await.unwrap();
+    // Hours behind, it would serve on for hours; ahead, it would have ended.
+    ask().await.must_be(200);
+    let expired = async || Some(ask().await).filter(|answer| answer.status == 503);
+    let expired = found("the end of its time", expired).await;
     assert_eq!(expired.json()["error"]["code"], "policy_expired", "{}", expired.text());
     assert!(Path::new(&machine.path("node/certificate.json")).exists());
 }

@@ -91,9 +91,8 @@ async fn a_used_port_creates_nothing() {
     let data = root.path().join("data");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    for (gateway, node, option) in
-        [(address, free_address().unwrap(), "--listen"), (free_address().unwrap(), address, "--node-listen")]
-    {
+    let free = free_address().unwrap();
+    for (gateway, node, option) in [(address, free, "--listen"), (free, address, "--node-listen")] {
         let mut refused = up(&data, gateway, node);
         assert_eq!(refused.wait(WITHIN).await.unwrap().code(), Some(1), "{}", refused.stderr());
         let stderr = refused.stderr();

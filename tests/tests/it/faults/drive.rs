@@ -70,34 +70,28 @@ pub const SDKS: [Sdk; 8] = {
 };
 
 impl Sdk {
-    pub const fn package(self) -> &'static str {
+    /// Its package, its API's name in the drivers, and the dialect that it speaks.
+    const fn facts(self) -> (&'static str, &'static str, Dialect) {
         match self.grammar {
-            Grammar::Chat | Grammar::Responses => "openai",
-            Grammar::Anthropic => "anthropic",
-            Grammar::Gemini => "google",
+            Grammar::Chat => ("openai", "chat", Dialect::Chat),
+            Grammar::Responses => ("openai", "responses", Dialect::Responses),
+            Grammar::Anthropic => ("anthropic", "messages", Dialect::Anthropic),
+            Grammar::Gemini => ("google", "gemini", Dialect::Gemini),
             // No SDK in these tests uses it.
             Grammar::Converse => unreachable!(),
         }
     }
 
-    pub const fn dialect(self) -> Dialect {
-        match self.grammar {
-            Grammar::Chat => Dialect::Chat,
-            Grammar::Responses => Dialect::Responses,
-            Grammar::Anthropic => Dialect::Anthropic,
-            Grammar::Gemini => Dialect::Gemini,
-            Grammar::Converse => unreachable!(),
-        }
+    pub const fn package(self) -> &'static str {
+        self.facts().0
     }
 
     pub const fn surface(self) -> &'static str {
-        match self.grammar {
-            Grammar::Chat => "chat",
-            Grammar::Responses => "responses",
-            Grammar::Anthropic => "messages",
-            Grammar::Gemini => "gemini",
-            Grammar::Converse => unreachable!(),
-        }
+        self.facts().1
+    }
+
+    pub const fn dialect(self) -> Dialect {
+        self.facts().2
     }
 
     pub fn name(self) -> String {
@@ -121,20 +115,12 @@ impl Language {
 /// Makes all calls through the SDKs of one language.
 pub async fn drive(language: Language, requests: Vec<SdkCall>) -> Vec<Report> {
     let (program, script) = language.command();
-    let mut child = Command::new(program)
-        .arg(script)
-        .env("NO_PROXY", "*")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{language:?}: {error}; run make setup first"));
-    let mut lines = String::new();
-    for ask in &requests {
-        lines.push_str(&serde_json::to_string(ask).unwrap());
-        lines.push('\n');
-    }
+    let mut command = Command::new(program);
+    command.arg(script).env("NO_PROXY", "*").kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child =
+        command.spawn().unwrap_or_else(|error| panic!("{language:?}: {error}; run make setup first"));
+    let lines: String = requests.iter().map(|ask| serde_json::to_string(ask).unwrap() + "\n").collect();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(lines.as_bytes()).await.unwrap();
     drop(stdin);

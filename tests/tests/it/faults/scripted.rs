@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{FaultClass, Grammar};
-use harness::emulator::CannedBody;
+use harness::emulator::CannedBody::{self, Detail, Empty, Html, Message, Openai, Text};
 use harness::{At, Behaviour};
 
 use FaultClass::{
@@ -42,16 +42,8 @@ const CONVERTED: &str =
     "The SDK reads nothing of it. The gateway sends the answer in the form that was requested.";
 
 fn fault(name: &'static str, class: FaultClass, behaviour: fn(Grammar) -> Option<Behaviour>) -> Scripted {
-    Scripted {
-        name,
-        class,
-        stream: false,
-        is_late: false,
-        behaviour,
-        why: None,
-        timeout_s: 30,
-        is_whole: false,
-    }
+    let (stream, is_late, is_whole) = (false, false, false);
+    Scripted { name, class, stream, is_late, behaviour, why: None, timeout_s: 30, is_whole }
 }
 
 impl Scripted {
@@ -90,6 +82,23 @@ fn status(code: u16) -> Option<Behaviour> {
     Some(Behaviour::status(code))
 }
 
+fn overloaded(vendor: Grammar) -> Option<Behaviour> {
+    status(if vendor == Anthropic { 529 } else { 503 })
+}
+
+fn body(code: u16, body: CannedBody) -> Option<Behaviour> {
+    Some(Behaviour::status(code).with_body(body))
+}
+
+fn canned(body: CannedBody) -> Option<Behaviour> {
+    Some(Behaviour::canned(body))
+}
+
+/// A refusal that only OpenAI has.
+fn of_openai(vendor: Grammar, status: u16, code: &str) -> Option<Behaviour> {
+    is_openai(vendor).then(|| Behaviour::status(status).code(code))
+}
+
 const fn is_openai(vendor: Grammar) -> bool {
     matches!(vendor, Chat | Responses)
 }
@@ -98,6 +107,10 @@ const fn is_openai(vendor: Grammar) -> bool {
 fn stream_error(vendor: Grammar, at: impl Into<At>, code: &str) -> Option<Behaviour> {
     let good = ok().code(code);
     Some(if vendor == Responses { good.failed(at) } else { good.error_event(at) })
+}
+
+fn internal(vendor: Grammar) -> &'static str {
+    if vendor == Anthropic { "api_error" } else { "INTERNAL" }
 }
 
 fn ok() -> Behaviour {
@@ -140,9 +153,7 @@ fn refusals() -> Vec<Scripted> {
             Anthropic => Some(Behaviour::status(400).message("Output blocked by content filtering policy")),
             Gemini | Converse => None,
         }),
-        fault("moderation", ContentPolicy, |vendor| {
-            is_openai(vendor).then(|| Behaviour::status(400).code("moderation_blocked"))
-        }),
+        fault("moderation", ContentPolicy, |vendor| of_openai(vendor, 400, "moderation_blocked")),
         fault("prompt blocked", ContentPolicy, |vendor| (vendor == Gemini).then(|| ok().refusal())).whole(),
         fault("key refused", UpstreamAuth, |vendor| match vendor {
             Gemini => Some(Behaviour::status(400).code("API_KEY_INVALID")),
@@ -189,14 +200,10 @@ fn limits() -> Vec<Scripted> {
         }),
         fault("quota", UpstreamQuota, quota).why(NO_CREDIT),
         fault("quota, streamed", UpstreamQuota, quota).streamed().why(NO_CREDIT),
-        fault("credit exhausted", UpstreamQuota, |vendor| {
-            is_openai(vendor).then(|| Behaviour::status(429).code("credit_balance_exhausted"))
-        })
-        .why(NO_CREDIT),
-        fault("hard limit", UpstreamQuota, |vendor| {
-            is_openai(vendor).then(|| Behaviour::status(429).code("billing_hard_limit_reached"))
-        })
-        .why(NO_CREDIT),
+        fault("credit exhausted", UpstreamQuota, |vendor| of_openai(vendor, 429, "credit_balance_exhausted"))
+            .why(NO_CREDIT),
+        fault("hard limit", UpstreamQuota, |vendor| of_openai(vendor, 429, "billing_hard_limit_reached"))
+            .why(NO_CREDIT),
         fault("spend limit", UpstreamQuota, |vendor| {
             (vendor == Anthropic).then(|| Behaviour::status(429).code("workspace_spend_limit"))
         })
@@ -207,9 +214,7 @@ fn limits() -> Vec<Scripted> {
         fault("retry-after-ms", RateLimit, |_| Some(Behaviour::status(429).retry_after_ms(300))),
         fault("retry-after as a date", RateLimit, |_| Some(Behaviour::status(429).retry_after_date(2))),
         fault("retry-after of an hour", RateLimit, |_| Some(Behaviour::rate_limited(3_600))).why(ASLEEP),
-        fault("slow down", RateLimit, |vendor| {
-            is_openai(vendor).then(|| Behaviour::status(429).code("slow_down"))
-        }),
+        fault("slow down", RateLimit, |vendor| of_openai(vendor, 429, "slow_down")),
         fault("x-should-retry: false", RateLimit, |vendor| {
             (vendor != Gemini).then(|| Behaviour::status(429).header("x-should-retry", "false"))
         }),
@@ -221,14 +226,9 @@ fn failures() -> Vec<Scripted> {
         fault("bad gateway", Upstream, |_| status(502)),
         fault("server error", Upstream, |_| status(500)),
         fault("server error, streamed", Upstream, |_| status(500)).streamed(),
-        fault("overloaded", Overloaded, |vendor| status(if vendor == Anthropic { 529 } else { 503 })),
-        fault("overloaded, streamed", Overloaded, |vendor| {
-            status(if vendor == Anthropic { 529 } else { 503 })
-        })
-        .streamed(),
-        fault("overloaded by code", Overloaded, |vendor| {
-            is_openai(vendor).then(|| Behaviour::status(503).code("server_is_overloaded"))
-        }),
+        fault("overloaded", Overloaded, overloaded),
+        fault("overloaded, streamed", Overloaded, overloaded).streamed(),
+        fault("overloaded by code", Overloaded, |vendor| of_openai(vendor, 503, "server_is_overloaded")),
         fault("unavailable", Overloaded, |_| status(503)).why(SAID_BY_CLASS),
         fault("gateway timeout", Timeout, |_| status(504)),
         fault("gateway timeout, streamed", Timeout, |_| status(504)).streamed(),
@@ -241,29 +241,19 @@ fn failures() -> Vec<Scripted> {
 
 fn strange_bodies() -> Vec<Scripted> {
     vec![
-        fault("page of HTML", Upstream, |_| Some(Behaviour::status(502).with_body(CannedBody::Html))),
-        fault("page of HTML, streamed", Upstream, |_| {
-            Some(Behaviour::status(502).with_body(CannedBody::Html))
-        })
-        .streamed(),
-        fault("no body", Upstream, |_| Some(Behaviour::status(500).with_body(CannedBody::Empty))),
-        fault("error as text", Upstream, |_| Some(Behaviour::status(500).with_body(CannedBody::Text))),
-        fault("error as details", BadRequest, |_| Some(Behaviour::status(422).with_body(CannedBody::Detail))),
-        fault("error as message", BadRequest, |_| {
-            Some(Behaviour::status(400).with_body(CannedBody::Message))
-        }),
+        fault("page of HTML", Upstream, |_| body(502, Html)),
+        fault("page of HTML, streamed", Upstream, |_| body(502, Html)).streamed(),
+        fault("no body", Upstream, |_| body(500, Empty)),
+        fault("error as text", Upstream, |_| body(500, Text)),
+        fault("error as details", BadRequest, |_| body(422, Detail)),
+        fault("error as message", BadRequest, |_| body(400, Message)),
         fault("redirect", StreamBroken, |_| Some(ok().redirect("http://127.0.0.1:9/v1/elsewhere")))
             .why(NO_WIRE),
-        fault("error under 200", Upstream, |_| Some(Behaviour::canned(CannedBody::Openai))).why(NO_ANSWER),
-        fault("error under 200, streamed", Upstream, |_| Some(Behaviour::canned(CannedBody::Openai)))
-            .streamed()
-            .why(NO_ANSWER),
-        fault("HTML under 200", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Html))).why(NO_ANSWER),
-        fault("nothing under 200", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Empty)))
-            .why(NO_ANSWER),
-        fault("nothing under 200, streamed", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Empty)))
-            .streamed()
-            .why(NO_ANSWER),
+        fault("error under 200", Upstream, |_| canned(Openai)).why(NO_ANSWER),
+        fault("error under 200, streamed", Upstream, |_| canned(Openai)).streamed().why(NO_ANSWER),
+        fault("HTML under 200", StreamBroken, |_| canned(Html)).why(NO_ANSWER),
+        fault("nothing under 200", StreamBroken, |_| canned(Empty)).why(NO_ANSWER),
+        fault("nothing under 200, streamed", StreamBroken, |_| canned(Empty)).streamed().why(NO_ANSWER),
         fault("half a body", StreamBroken, |_| Some(ok().cut(1))).why(NO_WIRE),
         fault("reset", Upstream, |_| Some(Behaviour::reset())).why(NO_WIRE),
         fault("reset, streamed", Upstream, |_| Some(Behaviour::reset())).streamed().why(NO_WIRE),
@@ -296,14 +286,12 @@ fn broken_streams() -> Vec<Scripted> {
 fn errors_in_streams() -> Vec<Scripted> {
     vec![
         fault("error event before content", Upstream, |vendor| {
-            let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
-            stream_error(vendor, 0, code)
+            stream_error(vendor, 0, internal(vendor))
         })
         .streamed()
         .why("No content was sent yet, so the gateway retries, and then reports the failure by its status."),
         fault("error event after content", Upstream, |vendor| {
-            let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
-            stream_error(vendor, At::Finish, code)
+            stream_error(vendor, At::Finish, internal(vendor))
         })
         .late(),
         fault("overloaded after content", Overloaded, |vendor| {

@@ -2,7 +2,6 @@
 //! its own workspace, so that what the gateway learnt about another case's credential has no effect.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use domain::Grammar;
 use harness::{Behaviour, Config, Emulator, KeyState};
@@ -11,11 +10,10 @@ use serde_json::json;
 use super::drive::{Language, Report, SDKS, Sdk, SdkCall, drive};
 use super::scripted::Scripted;
 use crate::gateway::{Founded, Gateway};
-use crate::wait::a_moment;
+use crate::wait::found;
 
 /// An SDK that sleeps for as long as a provider's retry hint says is cut off after this.
 const PATIENCE_S: u64 = 20;
-const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One SDK call, and where its effects are counted.
 struct Case {
@@ -76,7 +74,7 @@ impl Stage {
         let Some(behaviour) = (scripted.behaviour)(sdk.grammar) else { return };
         let secret = self.secret(sdk, behaviour);
         let base_url = base_url(self.upstream(sdk), sdk.grammar);
-        let call = self.request(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
+        let call = self.request(sdk, scripted, (base_url, secret.clone()), model(sdk.grammar));
         self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, call });
     }
 
@@ -94,7 +92,7 @@ impl Stage {
         admin.post("/v2/provider-credentials", &body).await.unwrap().must_be(201);
         let version = if matches!(sdk.grammar, Grammar::Chat | Grammar::Responses) { "/v1" } else { "" };
         let base_url = format!("{}{version}", self.gateway.origin);
-        let call = self.request(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
+        let call = self.request(sdk, scripted, (base_url, founded.api_key.clone()), sold(vendor));
         self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), call });
     }
 
@@ -130,21 +128,12 @@ impl Stage {
         &self,
         sdk: Sdk,
         scripted: &Scripted,
-        base_url: String,
-        api_key: String,
+        (base_url, api_key): (String, String),
         model: &'static str,
     ) -> SdkCall {
-        SdkCall {
-            id: self.cases.len(),
-            sdk: sdk.package(),
-            surface: sdk.surface(),
-            base_url,
-            api_key,
-            model,
-            stream: scripted.stream,
-            timeout_s: scripted.timeout_s,
-            patience_s: PATIENCE_S,
-        }
+        let (id, surface) = (self.cases.len(), sdk.surface());
+        let (stream, timeout_s, patience_s) = (scripted.stream, scripted.timeout_s, PATIENCE_S);
+        SdkCall { id, sdk: sdk.package(), surface, base_url, api_key, model, stream, timeout_s, patience_s }
     }
 
     /// The key of one case, for which the upstream always fails in this way.
@@ -169,17 +158,13 @@ impl Stage {
     /// The number of client requests, once the books have all that the provider received.
     async fn calls_in_books(&self, founded: &Founded, upstream: usize) -> usize {
         let admin = self.gateway.with_key(&founded.admin_key);
-        let deadline = Instant::now() + SETTLED_WITHIN;
-        loop {
+        found(&format!("{upstream} calls in the books"), async || {
             let rows = admin.get("/v2/requests?limit=100").await.unwrap().json();
             let rows = rows["data"].as_array().cloned().unwrap_or_default();
             let tries: u64 = rows.iter().filter_map(|row| row["attempts"].as_u64()).sum();
-            if !rows.is_empty() && tries == upstream as u64 {
-                return rows.len();
-            }
-            assert!(Instant::now() < deadline, "asked {upstream} times, booked {rows:?}");
-            a_moment().await;
-        }
+            (!rows.is_empty() && tries == upstream as u64).then_some(rows.len())
+        })
+        .await
     }
 }
 
@@ -198,13 +183,8 @@ const fn slug(vendor: Grammar) -> &'static str {
     }
 }
 
-const fn model(vendor: Grammar) -> &'static str {
-    match vendor {
-        Grammar::Chat | Grammar::Responses => "gpt-4o-mini",
-        Grammar::Anthropic => "claude-sonnet-4-6",
-        Grammar::Gemini => "gemini-2.5-flash",
-        Grammar::Converse => unreachable!(),
-    }
+fn model(vendor: Grammar) -> &'static str {
+    sold(vendor).rsplit('/').next().unwrap()
 }
 
 /// The model's name in the gateway's catalogue.

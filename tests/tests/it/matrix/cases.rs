@@ -5,23 +5,12 @@ use harness::{At, Behaviour, ToolMode};
 
 use super::parties::{Cell, Client, Seller};
 
-/// The requests that the SDKs send; their texts are in `tests/sdk/matrix.json`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Case {
-    Text,
-    System,
-    Length,
-    Stop,
-    Image,
-    Schema,
-    Tools,
-    Thinking,
-    ThinkingTools,
-    Cached,
-    NotFound,
-    RateLimit,
-    Failing,
-    Cut,
+named! {
+    /// The requests that the SDKs send; their texts are in `tests/sdk/matrix.json`.
+    Case, name:
+    Text "text", System "instructions and history", Length "length", Stop "stop words", Image "image",
+    Schema "schema", Tools "tools", Thinking "thinking", ThinkingTools "thinking with tools",
+    Cached "cached prompt", NotFound "404", RateLimit "429", Failing "500", Cut "broken off",
 }
 
 /// How one model call ends.
@@ -65,56 +54,14 @@ const SCHEMA: &str = r#"{"harbour":"value","high":true}"#;
 const THOUGHT: [u64; 3] = [9, 7, 3];
 
 impl Case {
-    pub const ALL: [Self; 14] = [
-        Self::Text,
-        Self::System,
-        Self::Length,
-        Self::Stop,
-        Self::Image,
-        Self::Schema,
-        Self::Tools,
-        Self::Thinking,
-        Self::ThinkingTools,
-        Self::Cached,
-        Self::NotFound,
-        Self::RateLimit,
-        Self::Failing,
-        Self::Cut,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::System => "instructions and history",
-            Self::Length => "length",
-            Self::Stop => "stop words",
-            Self::Image => "image",
-            Self::Schema => "schema",
-            Self::Tools => "tools",
-            Self::Thinking => "thinking",
-            Self::ThinkingTools => "thinking with tools",
-            Self::Cached => "cached prompt",
-            Self::NotFound => "404",
-            Self::RateLimit => "429",
-            Self::Failing => "500",
-            Self::Cut => "broken off",
-        }
-    }
-
     /// The case's name in the drivers.
     pub const fn driver_name(self) -> &'static str {
         match self {
             Self::System => "system",
-            Self::Length => "length",
             Self::Stop => "stop",
-            Self::Image => "image",
-            Self::Schema => "schema",
-            Self::Tools => "tools",
-            Self::Thinking => "thinking",
             Self::ThinkingTools => "thinking_tools",
-            Self::Text | Self::Cached | Self::NotFound | Self::RateLimit | Self::Failing | Self::Cut => {
-                "text"
-            }
+            Self::Cached | Self::NotFound | Self::RateLimit | Self::Failing | Self::Cut => "text",
+            _ => self.name(),
         }
     }
 
@@ -161,16 +108,11 @@ impl Case {
             Self::Stop => vec![question, "lighthouse"],
             Self::Image => vec![question, "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQ"],
             Self::Schema => vec![question, "harbour", "high", "boolean"],
-            Self::Tools | Self::ThinkingTools => vec![
-                question,
-                "get_weather",
-                "The weather of a city.",
-                "Aveiro",
-                "get_tide",
-                "The tide of a harbour on a day.",
-                "sunny, né 21°",
-                "high at",
-            ],
+            Self::Tools | Self::ThinkingTools => {
+                let weather = [question, "get_weather", "The weather of a city.", "Aveiro"];
+                let tide = ["get_tide", "The tide of a harbour on a day.", "sunny, né 21°", "high at"];
+                [weather, tide].concat()
+            }
             _ => vec![question],
         }
     }
@@ -222,13 +164,12 @@ impl Cell {
             };
             Some(Failure { seen, tries })
         };
+        let failing = of(502, "InternalServerError", "ServerError", "ModelErrorException", 3);
         match self.case {
             Case::NotFound => of(404, "NotFoundError", "ClientError", "ResourceNotFoundException", 1),
             Case::RateLimit => of(429, "RateLimitError", "ClientError", "ThrottlingException", 3),
-            Case::Failing => of(502, "InternalServerError", "ServerError", "ModelErrorException", 3),
-            Case::Cut if !self.stream => {
-                of(502, "InternalServerError", "ServerError", "ModelErrorException", 3)
-            }
+            Case::Failing => failing,
+            Case::Cut if !self.stream => failing,
             // The response head has been sent: the error is the stream's last event.
             Case::Cut => {
                 let seen = match self.client {

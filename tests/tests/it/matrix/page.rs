@@ -128,12 +128,8 @@ fn row(saying: &Saying) -> String {
         Fate::Refused(name) => format!("400: `{name}`"),
     };
     let lenient = if saying.lenient { ", leniently" } else { "" };
-    format!(
-        "| {}{lenient} | {} | `{}` | {fate} |\n",
-        saying.client.as_str(),
-        saying.seller.slug(),
-        saying.said
-    )
+    let (client, seller) = (saying.client.as_str(), saying.seller.slug());
+    format!("| {client}{lenient} | {seller} | `{}` | {fate} |\n", saying.said)
 }
 
 #[test]

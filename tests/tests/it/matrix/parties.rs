@@ -9,32 +9,19 @@ use super::cases::Case;
 use super::driver::Language;
 use super::page::Note;
 
-/// The wire format of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Client {
-    Chat,
-    Responses,
-    Messages,
-    Gemini,
-    Converse,
+named! {
+    /// The wire format of a client.
+    Client, as_str:
+    Chat "chat", Responses "responses", Messages "messages", Gemini "gemini", Converse "converse",
 }
 
-/// A provider in the matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seller {
-    OpenAi,
-    Anthropic,
-    Gemini,
-    Xai,
-    Fireworks,
-    Bedrock,
-    /// Google's own models on Vertex.
-    Vertex,
-    Azure,
-    Mistral,
-    Together,
-    /// A custom server of the workspace, compatible with OpenAI's API.
-    Compatible,
+named! {
+    /// A provider in the matrix: at Vertex with Google's own models. The compatible one is a custom server of
+    /// the workspace with OpenAI's API.
+    Seller, slug:
+    OpenAi "openai", Anthropic "anthropic", Gemini "gemini", Xai "xai", Fireworks "fireworks_ai",
+    Bedrock "aws_bedrock", Vertex "vertex_ai", Azure "azure_openai", Mistral "mistral",
+    Together "together_ai", Compatible "acme",
 }
 
 /// The inference profile through which Bedrock serves the requested model.
@@ -50,18 +37,6 @@ pub struct Cell {
 }
 
 impl Client {
-    pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Messages, Self::Gemini, Self::Converse];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Responses => "responses",
-            Self::Messages => "messages",
-            Self::Gemini => "gemini",
-            Self::Converse => "converse",
-        }
-    }
-
     /// Whether the SDK for this language is run.
     pub fn is_driven_in(self, language: Language) -> bool {
         self != Self::Converse || language == Language::Python
@@ -69,36 +44,6 @@ impl Client {
 }
 
 impl Seller {
-    pub const ALL: [Self; 11] = [
-        Self::OpenAi,
-        Self::Anthropic,
-        Self::Gemini,
-        Self::Xai,
-        Self::Fireworks,
-        Self::Bedrock,
-        Self::Vertex,
-        Self::Azure,
-        Self::Mistral,
-        Self::Together,
-        Self::Compatible,
-    ];
-
-    pub const fn slug(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Xai => "xai",
-            Self::Fireworks => "fireworks_ai",
-            Self::Bedrock => "aws_bedrock",
-            Self::Vertex => "vertex_ai",
-            Self::Azure => "azure_openai",
-            Self::Mistral => "mistral",
-            Self::Together => "together_ai",
-            Self::Compatible => "acme",
-        }
-    }
-
     /// The workspace's key at this provider; each is different, so that the journal's entries can be told
     /// apart.
     pub fn key(self) -> String {
@@ -188,19 +133,9 @@ impl Seller {
             (Self::Anthropic, _) => Client::Messages,
             (Self::Bedrock, _) => Client::Converse,
             (Self::Gemini | Self::Vertex, _) => Client::Gemini,
-            (Self::OpenAi | Self::Azure | Self::Xai | Self::Fireworks, Client::Responses) => {
-                Client::Responses
-            }
-            (
-                Self::OpenAi
-                | Self::Azure
-                | Self::Xai
-                | Self::Fireworks
-                | Self::Mistral
-                | Self::Together
-                | Self::Compatible,
-                _,
-            ) => Client::Chat,
+            (Self::Mistral | Self::Together | Self::Compatible, _) => Client::Chat,
+            (Self::OpenAi | Self::Azure | Self::Xai | Self::Fireworks, Client::Responses) => client,
+            (Self::OpenAi | Self::Azure | Self::Xai | Self::Fireworks, _) => Client::Chat,
         }
     }
 }

@@ -24,10 +24,9 @@ pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Ve
     }
     check_upstream(cell, entries, &mut wrong);
     if cell.case.thinks() {
+        let asked = entries.iter().map(Entry::json).filter(|body| !asks_to_think(cell, body));
         wrong.extend(
-            entries.iter().filter(|entry| !asks_to_think(cell, &entry.json())).map(|entry| {
-                format!("nobody asked it to think as much as the client wants: {}", entry.json())
-            }),
+            asked.map(|body| format!("nobody asked it to think as much as the client wants: {body}")),
         );
     }
     wrong
@@ -38,14 +37,12 @@ fn check_answer(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<Str
         wrong.push(format!("it failed: {error:?}"));
     }
     let expected = cell.expected();
-    if (seen.rounds.len(), entries.len(), seen.sent.len()) != (expected.len(), expected.len(), expected.len())
-    {
+    let calls = [seen.rounds.len(), seen.sent.len(), entries.len()];
+    if calls != [expected.len(); 3] {
+        let [seen, sent, reached] = calls;
+        let wanted = expected.len();
         wrong.push(format!(
-            "{} model calls were seen, {} sent, {} reached the seller; {} were to be",
-            seen.rounds.len(),
-            seen.sent.len(),
-            entries.len(),
-            expected.len()
+            "{seen} calls were seen, {sent} sent, {reached} reached the seller; {wanted} were to be"
         ));
     }
     for (at, ((round, expected), entry)) in seen.rounds.iter().zip(&expected).zip(entries).enumerate() {
@@ -100,19 +97,12 @@ fn failed(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry], wrong
     let (class, status) = failure.seen[usize::from(language == Language::Node)];
     match &seen.error {
         None => wrong.push(format!("it did not fail: {:?}", seen.rounds)),
-        Some(error) => {
-            if !error.foreseen || error.class != class || error.status != status {
-                wrong.push(format!("{error:?}, not {class} with {status:?}"));
-            }
-        }
+        Some(error) if error.foreseen && error.class == class && error.status == status => {}
+        Some(error) => wrong.push(format!("{error:?}, not {class} with {status:?}")),
     }
     if seen.sent.len() != 1 || entries.len() != failure.tries {
-        wrong.push(format!(
-            "the SDK tried {} times, the gateway {} and not {}",
-            seen.sent.len(),
-            entries.len(),
-            failure.tries
-        ));
+        let (sdk, gateway) = (seen.sent.len(), entries.len());
+        wrong.push(format!("the SDK tried {sdk} times, the gateway {gateway} and not {}", failure.tries));
     }
 }
 
@@ -149,12 +139,10 @@ fn asks_to_think(cell: &Cell, body: &Value) -> bool {
         Client::Gemini => {
             let config = "/generationConfig/thinkingConfig";
             // Python's client spells the fields with underscores, and a passed-on body keeps them.
-            ["thinkingLevel", "thinking_level"]
-                .iter()
-                .any(|field| is_set_to(&format!("{config}/{field}"), EFFORT))
-                || ["thinkingBudget", "thinking_budget"]
-                    .iter()
-                    .any(|field| budget(&format!("{config}/{field}")))
+            let has_level = |field: &str| is_set_to(&format!("{config}/{field}"), EFFORT);
+            let has_budget = |field: &str| budget(&format!("{config}/{field}"));
+            ["thinkingLevel", "thinking_level"].into_iter().any(has_level)
+                || ["thinkingBudget", "thinking_budget"].into_iter().any(has_budget)
         }
         Client::Converse => {
             let thinking = "/additionalModelRequestFields/thinking";
@@ -168,12 +156,8 @@ fn check_upstream(cell: &Cell, entries: &[Entry], wrong: &mut Vec<String>) {
     let Some(last) = entries.last() else { return };
     let mut words = Vec::new();
     words_of(&last.json(), &mut words);
-    let lost: Vec<_> = cell
-        .case
-        .needles()
-        .into_iter()
-        .filter(|needle| !words.iter().any(|word| word.contains(needle)))
-        .collect();
+    let is_lost = |needle: &&str| !words.iter().any(|word| word.contains(needle));
+    let lost: Vec<_> = cell.case.needles().into_iter().filter(is_lost).collect();
     if !lost.is_empty() {
         wrong.push(format!("{lost:?} did not arrive: {}", last.json()));
     }

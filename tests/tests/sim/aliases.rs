@@ -94,26 +94,22 @@ impl Aliases {
 
     /// The models of a release, in its order.
     fn models(workspace: usize, is_active: bool) -> Vec<&'static str> {
-        let (first, second) = if RULES[workspace] == Rule::Nodes {
-            (NODE_MODEL, OTHER_NODE_MODEL)
-        } else {
-            (MODEL, OTHER_MODEL)
-        };
+        let is_of_nodes = RULES[workspace] == Rule::Nodes;
+        let (first, second) = if is_of_nodes { (NODE_MODEL, OTHER_NODE_MODEL) } else { (MODEL, OTHER_MODEL) };
         if is_active { vec![first, second, first] } else { vec![second, first] }
     }
 
     fn release(&self, workspace: usize, is_active: bool) -> Arc<ReleaseEntry> {
         let weights = if is_active { self.weights.to_vec() } else { vec![1, 1] };
         let targets = Self::models(workspace, is_active).into_iter().zip(weights);
+        let target = |(model, weight): (&str, u32)| AliasTarget { model: model.to_owned(), weight };
         let split = if is_active { AliasSplit::Weighted } else { AliasSplit::Ordered };
         Arc::new(ReleaseEntry {
             id: self.release_id(workspace, is_active),
             number: if is_active { 1 } else { 2 },
             spec: AliasReleaseSpec {
                 split,
-                targets: targets
-                    .map(|(model, weight)| AliasTarget { model: model.to_owned(), weight })
-                    .collect(),
+                targets: targets.map(target).collect(),
                 ..AliasReleaseSpec::default()
             },
         })
@@ -176,8 +172,7 @@ impl Share {
     /// Six standard deviations are more than chance explains on any day.
     pub fn check(&self, what: &str) {
         let off_bps = (self.got * 10_000).abs_diff(self.stated_bps);
-        let deviation_bps = 5_000 * self.asked.isqrt();
-        assert!(off_bps <= 6 * deviation_bps, "{what}: {self:?}");
+        assert!(off_bps <= 6 * 5_000 * self.asked.isqrt(), "{what}: {self:?}");
     }
 }
 
@@ -210,10 +205,8 @@ impl Assigned {
         let pick = pick.unwrap_or_else(|| panic!("{named:?} isn't an alias: {resolution}"));
         assert_eq!(pick.alias, ALIAS);
         let is_active = pick.release == aliases.release_id(workspace, true);
-        assert!(
-            is_active || pick.release == aliases.release_id(workspace, false),
-            "a foreign release: {pick:?}"
-        );
+        let is_own = is_active || pick.release == aliases.release_id(workspace, false);
+        assert!(is_own, "a foreign release: {pick:?}");
         match named {
             Named::Pinned { is_active: pinned, .. } => {
                 assert_eq!((pick.choice, is_active), (ReleaseChoice::Pinned, *pinned), "{named:?}: {pick:?}");

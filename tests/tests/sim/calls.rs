@@ -56,22 +56,24 @@ impl Calls {
         assert!(sent.end.replace(end).is_none(), "call {number} ended twice");
     }
 
+    /// It failed before anything of an answer was there.
     pub fn failed(&mut self, number: u32) {
         self.end(number, End::Failed);
     }
 
+    /// Another call answered before this one did.
     pub fn outrun(&mut self, number: u32, usage: Usage) {
         self.end(number, End::Outrun(usage));
     }
 
     /// The first that answers is the only one left.
     pub fn answered(&mut self, number: u32) {
-        let in_flight: Vec<u32> =
-            self.all.iter().filter(|one| one.end.is_none()).map(|one| one.number).collect();
-        assert_eq!(in_flight, [number], "others are in flight beside the one that answered");
+        let in_flight = self.all.iter().filter(|one| one.end.is_none()).map(|one| one.number);
+        assert!(in_flight.eq([number]), "others are in flight beside the one that answered");
         self.answered = Some(number);
     }
 
+    /// The disk refused a hedge, or nothing of its commitment was here.
     pub fn refuse(&mut self) {
         self.refused += 1;
     }
@@ -106,12 +108,10 @@ impl Calls {
             };
             assert_eq!(row.principal, sent.principal, "{trace}: call {}", sent.number);
             match &sent.end {
-                Some(End::Outrun(usage)) if is_settled => assert_eq!(
-                    (row.usage, row.fault),
-                    (*usage, Some(FaultClass::Cancelled)),
-                    "{trace}: call {} was outrun",
-                    sent.number
-                ),
+                Some(End::Outrun(usage)) if is_settled => {
+                    let outrun = (*usage, Some(FaultClass::Cancelled));
+                    assert_eq!((row.usage, row.fault), outrun, "{trace}: call {} was outrun", sent.number);
+                }
                 Some(End::Failed) if is_settled => {
                     assert!(row.usage.is_nothing(), "{trace}: call {} failed and is billed", sent.number);
                 }

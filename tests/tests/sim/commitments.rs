@@ -44,11 +44,7 @@ impl Replica {
         self.turn();
         for pool in self.core.shared().pools() {
             let held = centre.held(number, pool.budget, pool.period_unix_ms);
-            assert_eq!(
-                held,
-                pool.available(),
-                "the centre holds another amount of a commitment than is here"
-            );
+            assert_eq!(held, pool.available(), "the centre holds another amount than is here");
         }
     }
 
@@ -115,11 +111,8 @@ impl Neighbour {
     pub fn end(&mut self, number: u64, now_us: u64) -> Option<Job> {
         let job = self.jobs.remove(&number)?;
         job.pool.settle(job.reserved, job.cost, now_us);
-        let drawn = domain::Drawn {
-            budget: job.pool.budget,
-            period_unix_ms: job.pool.period_unix_ms,
-            amount: domain::Nanos(job.cost),
-        };
+        let (budget, period_unix_ms) = (job.pool.budget, job.pool.period_unix_ms);
+        let drawn = domain::Drawn { budget, period_unix_ms, amount: domain::Nanos(job.cost) };
         self.centre.settle(NEIGHBOUR, &[drawn]);
         Some(job)
     }

@@ -129,12 +129,8 @@ impl Replay {
                 if self.is_known && !self.is_blurred && !self.is_shared {
                     // Each in flight reserves at least one nano-USD, and up to its least.
                     let used = self.used + i64::try_from(self.open.len()).expect("few");
-                    assert!(
-                        used < self.limit,
-                        "{:?}: {used} of {} are used: {trace} draws",
-                        self.share,
-                        self.limit
-                    );
+                    let (share, limit) = (self.share, self.limit);
+                    assert!(used < limit, "{share:?}: {used} of {limit} are used: {trace} draws");
                 }
                 self.open.insert(*trace, if *known { *least } else { 0 });
             }
@@ -145,11 +141,11 @@ impl Replay {
             }
             Moment::FoundUsedUp { waited } if *waited && !self.is_blurred => {
                 let certain = self.used + self.open.values().sum::<i64>() + self.reserved_beside;
+                let (share, limit) = (self.share, self.limit);
+                let is_filled = certain * 1_000 >= limit * FILLED_PER_MILLE;
                 assert!(
-                    certain * 1_000 >= self.limit * FILLED_PER_MILLE,
-                    "{:?}: {certain} of {} are filled when an attempt goes elsewhere",
-                    self.share,
-                    self.limit
+                    is_filled,
+                    "{share:?}: {certain} of {limit} are filled when an attempt goes elsewhere"
                 );
             }
             Moment::FoundUsedUp { .. } => {}

@@ -60,8 +60,10 @@ pub struct Fixture {
     pub node_states: [NodeState; 2],
     pub account_disabled: [bool; ACCOUNTS],
     pub fallback_on: Vec<FallbackClass>,
-    model_fallbacks: Vec<ModelFallback>,
-    hedge_after_ms: Option<u64>,
+    /// What requests may go on with.
+    pub model_fallbacks: Vec<ModelFallback>,
+    /// After which silence requests are hedged.
+    pub hedge_after_ms: Option<u64>,
     pub aliases: Aliases,
     /// By workspace.
     pub policies: [Option<PolicySpec>; RULES.len()],
@@ -113,16 +115,6 @@ impl Fixture {
         let fallback = |model| ModelFallback { on: classes(), model };
         self.model_fallbacks = others.into_iter().map(fallback).filter(|one| !one.on.is_empty()).collect();
         self.hedge_after_ms = (chance(2) == 0).then(|| 20 + chance(600));
-    }
-
-    /// What requests may go on with.
-    pub fn model_fallbacks(&self) -> Vec<ModelFallback> {
-        self.model_fallbacks.clone()
-    }
-
-    /// After which silence requests are hedged.
-    pub const fn hedge_after_ms(&self) -> Option<u64> {
-        self.hedge_after_ms
     }
 
     /// Makes one random change, as an operator or owner would.
@@ -221,8 +213,8 @@ impl Fixture {
 
     fn workspace(&self, at: usize) -> WorkspaceEntry {
         let mut spec = RouteSpec {
-            model_fallbacks: self.model_fallbacks(),
-            hedge_after_ms: self.hedge_after_ms(),
+            model_fallbacks: self.model_fallbacks.clone(),
+            hedge_after_ms: self.hedge_after_ms,
             ..RouteSpec::default()
         };
         match RULES[at] {
@@ -233,12 +225,10 @@ impl Fixture {
             Rule::Overflows | Rule::Committed => spec.overflow_managed = true,
             Rule::Strict | Rule::Pool | Rule::Nodes => {}
         }
-        let credentials = if at < OWNERS {
-            vec![self.credential(at, 2 * at), self.credential(at, 2 * at + 1)]
-        } else {
-            vec![]
-        };
+        let owned = if at < OWNERS { 2 * at..2 * at + 2 } else { 0..0 };
+        let credentials = owned.map(|number| self.credential(at, number)).collect();
         let nodes = if RULES[at] == Rule::Nodes { vec![self.node(at, 0), self.node(at, 1)] } else { vec![] };
+        let terms = || Terms { commitments: self.budgets(), ..Terms::default() };
         WorkspaceEntry {
             id: workspace_id(at),
             name: format!("w{at}").into(),
@@ -248,8 +238,7 @@ impl Fixture {
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
             aliases: vec![self.aliases.entry(at)],
             hints: Vec::new(),
-            terms: (at == COMMITTED)
-                .then(|| Arc::new(Terms { commitments: self.budgets(), ..Terms::default() })),
+            terms: (at == COMMITTED).then(|| Arc::new(terms())),
             caching: domain::CachePolicy::default(),
         }
     }
@@ -411,6 +400,6 @@ pub fn small(at: usize) -> u64 {
     u64::try_from(at).unwrap()
 }
 
-fn index(number: u64) -> usize {
+pub fn index(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }

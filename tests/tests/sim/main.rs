@@ -75,10 +75,8 @@ fn every_seed_shares_a_budget_without_overspending_it() {
     // While the central budget is unreachable, no replica can know whether anything is left: such refusals
     // have their own bound. Of few runs, those with a long outage weigh more.
     let unknown_percent_max = if count < LEASE_SEEDS_OF_MANY { 16 } else { 10 };
-    assert!(
-        total.refused_unknown * 100 <= total.requests * unknown_percent_max,
-        "more than {unknown_percent_max} % was refused for want of a centre: {total:#?}"
-    );
+    let is_bounded = total.refused_unknown * 100 <= total.requests * unknown_percent_max;
+    assert!(is_bounded, "more than {unknown_percent_max} % was refused for want of a centre: {total:#?}");
     if count >= LEASE_SEEDS {
         let least = if count < LEASE_SEEDS_OF_MANY { 1 } else { 100 };
         assert!(total.least_met() >= least, "something was hardly met: {total:#?}");
@@ -92,14 +90,11 @@ const STORM_SEEDS: u64 = 6;
 #[test]
 fn a_storm_of_limits_adds_little_traffic_and_none_before_its_time() {
     let seeds = Seeds::of("storms", number("TIDEGATE_STORM_SEEDS").unwrap_or(STORM_SEEDS));
-    seeds.run_all(
-        |seed| {
-            let storm = Run::storm(seed);
-            println!("seed {seed}: {storm:?}");
-            storm.check(seed);
-        },
-        |(): &mut (), ()| (),
-    );
+    seeds.check_all(|seed| {
+        let storm = Run::storm(seed);
+        println!("seed {seed}: {storm:?}");
+        storm.check(seed);
+    });
 }
 
 /// The number of brown-out seeds in an ordinary `make test`, each 4,000 requests; `TIDEGATE_STORM_SEEDS=N` runs
@@ -109,14 +104,11 @@ const BROWNOUT_SEEDS: u64 = 3;
 #[test]
 fn retries_add_a_fifth_while_three_calls_in_ten_fail() {
     let seeds = Seeds::of("brownouts", number("TIDEGATE_STORM_SEEDS").unwrap_or(BROWNOUT_SEEDS));
-    seeds.run_all(
-        |seed| {
-            let brownout = Run::brownout(seed);
-            println!("seed {seed}: {} calls for a hundred requests: {brownout:?}", brownout.calls_percent());
-            brownout.check(seed);
-        },
-        |(): &mut (), ()| (),
-    );
+    seeds.check_all(|seed| {
+        let brownout = Run::brownout(seed);
+        println!("seed {seed}: {} calls for a hundred requests: {brownout:?}", brownout.calls_percent());
+        brownout.check(seed);
+    });
 }
 
 /// The number of seeds of shedding in an ordinary `make test`, each a minute of load; `TIDEGATE_SHED_SEEDS=N` runs more.

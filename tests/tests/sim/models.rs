@@ -57,11 +57,8 @@ impl Models {
     /// Each call is for the model that the exchange is at.
     pub fn sent(&self, upstream_model: &str) {
         let name = self.current.rsplit('/').next();
-        assert!(
-            self.current == upstream_model || name == Some(upstream_model),
-            "{upstream_model} is asked in place of {}",
-            self.current
-        );
+        let is_it = self.current == upstream_model || name == Some(upstream_model);
+        assert!(is_it, "{upstream_model} is asked in place of {}", self.current);
     }
 
     /// It goes on with another one: a later one of the route, and only for a failure that the route names for it.

@@ -18,7 +18,7 @@ use crate::calls::Calls;
 use crate::commitments::Share;
 use crate::exchange::Exchange;
 use crate::fills::{Fills, check_drawn};
-use crate::fixture::{Fixture, RULES, Rule};
+use crate::fixture::{Fixture, RULES, Rule, small};
 use crate::kept::Kept;
 use crate::models::Models;
 use crate::policies::allows;
@@ -106,8 +106,8 @@ impl Truth {
             own_live,
             fallback_on: fixture.fallback_on.clone(),
             calls: Calls::default(),
-            models: Models::new(fixture.model_fallbacks()),
-            hedge_after_us: fixture.hedge_after_ms().map(|ms| ms * 1_000),
+            models: Models::new(fixture.model_fallbacks.clone()),
+            hedge_after_us: fixture.hedge_after_ms.map(|ms| ms * 1_000),
             left_model_for: Vec::new(),
             limited_us: None,
             own_left_for: None,
@@ -160,9 +160,8 @@ impl Truth {
 
     /// How many exchanges reached an upstream, and in how many calls.
     pub fn traffic(&self) -> (u64, u64) {
-        let calls = self.exchanges.values().map(|observed| observed.calls.len()).filter(|calls| *calls > 0);
-        calls
-            .fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + u64::try_from(calls).expect("few")))
+        let calls = self.exchanges.values().map(|observed| small(observed.calls.len()));
+        calls.filter(|calls| *calls > 0).fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + calls))
     }
 
     /// How often an exchange went on with another model, whose first call is no retry.
@@ -179,7 +178,7 @@ impl Truth {
             Principal::Credential(_) | Principal::Subscription(_) => {
                 assert!(
                     observed.own_live.contains(&principal),
-                    "a call on a credential that is not its own or not live"
+                    "a credential that is not its own or not live"
                 );
             }
             Principal::Node(_) => assert_eq!(observed.rule, Rule::Nodes),
@@ -203,9 +202,9 @@ impl Truth {
         self.exchanges.get_mut(&trace).expect("it was opened")
     }
 
-    /// A call failed before anything of an answer was there.
-    pub fn failed(&mut self, trace: TraceId, number: u32) {
-        self.observed(trace).calls.failed(number);
+    /// The calls of an exchange.
+    pub fn calls(&mut self, trace: TraceId) -> &mut Calls {
+        &mut self.observed(trace).calls
     }
 
     /// A seat of the current model failed, or could not be called.
@@ -228,21 +227,6 @@ impl Truth {
         observed.models.left(on, to);
         (observed.own_left_for, observed.left_model_for) = (None, vec![class]);
         observed.limited_us = None;
-    }
-
-    /// Another call answered before this one did.
-    pub fn outrun(&mut self, trace: TraceId, number: u32, usage: Usage) {
-        self.observed(trace).calls.outrun(number, usage);
-    }
-
-    /// The disk refused a hedge, or nothing of its commitment was here.
-    pub fn refused_hedge(&mut self, trace: TraceId) {
-        self.observed(trace).calls.refuse();
-    }
-
-    /// The first of an answer arrives.
-    pub fn answered(&mut self, trace: TraceId, number: u32) {
-        self.observed(trace).calls.answered(number);
     }
 
     /// What is known of a streamed answer's output, as the journal has taken it: not yet on the disk.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{Policies, Policy, PolicyId, PolicySpec, Principal, Profile};
 
-use crate::fixture::{other_account, small};
+use crate::fixture::{index, other_account, small};
 
 /// The models that a policy may be limited to.
 const MODELS: [&[&str]; 4] = [
@@ -19,11 +19,7 @@ const MODELS: [&[&str]; 4] = [
 pub fn any(chance: &impl Fn(u64) -> u64) -> Option<PolicySpec> {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let spec = PolicySpec {
-        models: if chance(4) == 0 {
-            owned(MODELS[usize::try_from(chance(4)).expect("few")])
-        } else {
-            Vec::new()
-        },
+        models: if chance(4) == 0 { owned(MODELS[index(chance(4))]) } else { Vec::new() },
         providers: if chance(6) == 0 { owned(&["openai", "byoc"]) } else { Vec::new() },
         // Nothing goes to the operator's accounts.
         profiles: if chance(6) == 0 { vec![Profile::Byok, Profile::Byoc] } else { Vec::new() },

@@ -508,7 +508,7 @@ impl Run {
                     return self.close(tab, Outcome::Deadline, Some(fault), Usage::default(), false);
                 }
                 Some(failure) => return self.missed(exchange, tab, asked, &failure),
-                None => self.truth.answered(exchange.trace, asked.number),
+                None => self.truth.calls(exchange.trace).answered(asked.number),
             }
         }
         let well = Verdict::Healthy { first_byte_us: now_us - asked.sent_us };
@@ -621,13 +621,10 @@ impl Run {
             1 => drop(self.books.prepare()),
             _ => {}
         }
-        let waiting: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|(_, one)| matches!(one.stage, Stage::Intending { .. } | Stage::Hedging { .. }))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in waiting {
+        let is_waiting =
+            |one: &Exchange| matches!(one.stage, Stage::Intending { .. } | Stage::Hedging { .. });
+        let waiting = self.open.iter().filter(|(_, one)| is_waiting(one)).map(|(number, _)| *number);
+        for number in waiting.collect::<Vec<_>>() {
             // If the disk died under the background work, no exchange continues.
             if self.books.disk.is_dead() {
                 return;

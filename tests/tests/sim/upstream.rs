@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use domain::{FaultClass, Principal, Usage, UsageSource};
 
-use crate::fixture::{other_account, principals};
+use crate::fixture::{index, other_account, principals};
 
 /// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +38,12 @@ pub enum Mood {
     BrownedOut,
 }
 
-const MOODS: [Mood; 12] = [
-    Mood::Well,
-    Mood::Shaky,
-    Mood::Overloaded,
-    Mood::Limiting,
-    Mood::Refusing,
-    Mood::Stale,
-    Mood::Final,
-    Mood::Broke,
-    Mood::Silent,
-    Mood::Cutting,
-    Mood::TooLong,
-    Mood::Prudish,
-];
+const MOODS: [Mood; 12] = {
+    use Mood::{
+        Broke, Cutting, Final, Limiting, Overloaded, Prudish, Refusing, Shaky, Silent, Stale, TooLong, Well,
+    };
+    [Well, Shaky, Overloaded, Limiting, Refusing, Stale, Final, Broke, Silent, Cutting, TooLong, Prudish]
+};
 
 /// The answer to one request, decided when it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +87,8 @@ impl Upstream {
             let mut plan = Vec::new();
             let mut at_us = 0;
             while at_us < span_us {
-                let mood =
-                    if chance(2) == 0 { Mood::Well } else { MOODS[usize::try_from(chance(12)).unwrap()] };
-                plan.push((at_us, mood));
+                let is_well = chance(2) == 0;
+                plan.push((at_us, if is_well { Mood::Well } else { MOODS[index(chance(12))] }));
                 at_us += 500_000 + chance(span_us / 3);
             }
             (principal, plan)
@@ -105,7 +96,7 @@ impl Upstream {
         let moods = moods.collect();
         let tide = (chance(3) == 0).then(|| {
             let from_us = chance(span_us);
-            let mood = [Mood::Limiting, Mood::Overloaded][usize::try_from(chance(2)).unwrap()];
+            let mood = [Mood::Limiting, Mood::Overloaded][index(chance(2))];
             (from_us, from_us + 2_000_000 + chance(span_us / 3), mood)
         });
         Self { moods, tide }
@@ -180,16 +171,9 @@ fn answer(stream: bool, after_us: u64, cut_after: Option<u32>, chance: &impl Fn(
     match (stream, cut_after) {
         (false, None) => Reply::Whole { after_us, usage },
         (false, Some(_)) => {
-            let class = FaultClass::StreamBroken;
+            let (status, class, token_refused) = (200, FaultClass::StreamBroken, false);
             let (retry_after_ms, should_retry) = (None, None);
-            Reply::Refused {
-                after_us,
-                status: 200,
-                class,
-                retry_after_ms,
-                should_retry,
-                token_refused: false,
-            }
+            Reply::Refused { after_us, status, class, retry_after_ms, should_retry, token_refused }
         }
         (true, cut_after) => {
             let chunks = 4 + u32::try_from(chance(12)).unwrap();

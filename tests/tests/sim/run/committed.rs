@@ -150,7 +150,7 @@ impl Run {
         if let Some(first) = permit.beside {
             assert_eq!(draw, CommitmentDraw::Spilled, "a hedge goes beyond no commitment");
             self.report.hedges_uncovered += 1;
-            self.truth.refused_hedge(exchange.trace);
+            self.truth.calls(exchange.trace).refuse();
             let due_us = first.due_us;
             return self.wait_for(exchange, tab, first, due_us);
         }

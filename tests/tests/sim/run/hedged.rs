@@ -70,7 +70,7 @@ impl Run {
             Some((tab, Err(fault))) => {
                 assert_eq!(fault.code, "storage_full");
                 self.report.hedges_refused += 1;
-                self.truth.refused_hedge(exchange.trace);
+                self.truth.calls(exchange.trace).refuse();
                 let due_us = first.due_us;
                 self.wait_for(exchange, tab, first, due_us);
             }
@@ -95,11 +95,9 @@ impl Run {
             other.ticket.report(verdict, now_us);
         }
         let usage = ledger::estimate(PROMPT_BYTES, 0, exchange.stream);
-        tab.end_attempt(
-            other.number,
-            AttemptEnd { fault: Some(FaultClass::Cancelled), usage, ..AttemptEnd::default() },
-        );
-        self.truth.outrun(exchange.trace, other.number, usage);
+        let end = AttemptEnd { fault: Some(FaultClass::Cancelled), usage, ..AttemptEnd::default() };
+        tab.end_attempt(other.number, end);
+        self.truth.calls(exchange.trace).outrun(other.number, usage);
         tab.answered_by(ended.number);
         self.replied(exchange, tab, ended, 0);
     }
@@ -140,11 +138,9 @@ impl Run {
             self.truth.limited(self.life, exchange.trace, attempt, named_us, now_us);
         }
         self.note_failure(exchange, class);
-        self.truth.failed(exchange.trace, asked.number);
-        tab.end_attempt(
-            asked.number,
-            AttemptEnd { status: failure.status, fault: Some(class), ..AttemptEnd::default() },
-        );
+        self.truth.calls(exchange.trace).failed(asked.number);
+        let end = AttemptEnd { status: failure.status, fault: Some(class), ..AttemptEnd::default() };
+        tab.end_attempt(asked.number, end);
         self.plan_turn();
     }
 

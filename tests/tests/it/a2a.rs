@@ -22,7 +22,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A gateway with an agent, and a client of it.
 async fn gateway() -> (Gateway, Client) {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     (gateway, client)

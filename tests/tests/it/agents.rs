@@ -110,7 +110,7 @@ fn maths() -> Value {
 
 #[tokio::test]
 async fn a_definition_has_versions_and_is_sealed() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let made = define(&gateway, "helper", json!({"instructions": "Speak of the canary-instructions."})).await;
     let path = format!("/v2/agents/{}", id_of(&made));
     has(&made, json!({"version": 1, "/definition/model": MINI}));
@@ -145,7 +145,7 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn a_chat_has_its_history_and_answers_in_order() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(600))]);
@@ -178,7 +178,7 @@ async fn a_chat_has_its_history_and_answers_in_order() {
 
 #[tokio::test]
 async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     let slow = Behaviour::ok().latency(Duration::from_secs(20));
@@ -204,7 +204,7 @@ async fn a_message_that_waits_is_taken_back_and_a_turn_is_stopped() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn calls_are_made_approved_refused_and_allowed_for_good() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let mcp = maths_server(&gateway).await;
     define(&gateway, "free", json!({"tools": maths()})).await;
     let asking_first = json!([{"type": "project", "name": "maths", "require_approval": true}]);
@@ -249,7 +249,7 @@ async fn calls_are_made_approved_refused_and_allowed_for_good() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     let beep = json!({"type": "client", "name": "beep", "parameters": {"type": "object", "properties": {"times": {"type": "string"}}}});
     define(&gateway, "beeper", json!({"tools": [beep]})).await;
     let client = gateway.client();
@@ -273,7 +273,7 @@ async fn a_client_answers_its_own_calls_and_a_kill_forgets_no_turn() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     let mcp = maths_server(&gateway).await;
     define(&gateway, "helper", json!({"tools": maths(), "limits": {"nano_usd": 1}})).await;
     let client = gateway.client();
@@ -302,7 +302,7 @@ async fn a_turn_whose_process_dies_is_taken_again_and_booked_once_each() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let schema = json!({"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}});
     define(&gateway, "placer", json!({"output_schema": schema})).await;
     let client = gateway.client();
@@ -329,7 +329,7 @@ async fn an_answer_fits_the_schema_of_its_agent_or_fails() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_agent_calls_another_one() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let knowing = json!({"description": "Knows it all.", "instructions": "You are the expert."});
     define(&gateway, "expert", knowing).await;
     define(&gateway, "boss", json!({"tools": [{"type": "agent", "name": "expert"}]})).await;
@@ -444,7 +444,7 @@ async fn an_agent_that_is_called_keeps_its_own_limits_and_its_callers() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     define(&gateway, "expert", json!({})).await;
     let tools = json!([{"type": "agent", "name": "expert"}, {"type": "client", "name": "beep"}]);
     // The step of the agent that is called is one of the three.
@@ -464,7 +464,7 @@ async fn what_a_called_agent_used_outlives_a_wait_and_a_kill() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_limit_of_money_that_is_none_is_refused() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     for limit in ["-1", "\"abc\"", "0", "1000000000000000000000000000000"] {
         let definition = format!(r#"{{"model": "{MINI}", "limits": {{"nano_usd": {limit}}}}}"#);
         let definition: Value = serde_json::from_str(&definition).unwrap();
@@ -482,7 +482,7 @@ async fn a_limit_of_money_that_is_none_is_refused() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_hook_denies_a_call_before_it_is_made() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let mcp = maths_server(&gateway).await;
     let denies = json!({"decision": "deny", "reason": "on Sundays"}).to_string();
     let server = Server::start(Reply::Now(200, denies)).await;
@@ -500,7 +500,7 @@ async fn a_hook_denies_a_call_before_it_is_made() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn who_follows_a_chat_gets_its_words_and_its_end() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).interval(Duration::from_millis(60))]);
@@ -528,7 +528,7 @@ async fn who_follows_a_chat_gets_its_words_and_its_end() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn nothing_of_a_chat_reaches_another_tenant() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let client = gateway.client();
     let (chat, _) = send(&client, asks("helper", "one")).await;
@@ -550,7 +550,7 @@ async fn nothing_of_a_chat_reaches_another_tenant() {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_talk_with_agents() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     define(&gateway, "helper", json!({})).await;
     let structured = Behaviour::ok().text(r#"{"city": "Rome"}"#);
     let script = [plain(), plain(), calling("beep", r#"{"times":"2"}"#), plain(), structured];
@@ -594,7 +594,7 @@ async fn the_turns_of_a_chat_come_in_order_on_two_gateways() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_defines_an_agent_and_talks_with_it() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let file = gateway.directory().join("helper.json");
     std::fs::write(&file, definition(json!({})).to_string()).unwrap();
     let file = file.display().to_string();

@@ -181,6 +181,7 @@ pub fn in_each_grammar(model: &str) -> [(String, Value, &'static str); 4] {
         (gemini, contents, "/candidates/0/content/parts/0/text"),
     ]
 }
+
 /// The answer to what must be answered with a 200.
 pub async fn posted(client: &Client, path: &str, body: &Value) -> Answer {
     client.post(path, body).await.unwrap().must_be(200)
@@ -197,36 +198,14 @@ pub async fn once(client: &Client, path: &str, is_so: impl Fn(&Value) -> bool) -
         assert!(Instant::now() < deadline, "{path} is not so yet: {seen}");
         a_moment().await;
     }
-/// Checks these fields of an object, each by its name or by a pointer, and shows the object if one differs.
-#[track_caller]
-pub fn has(object: &Value, fields: Value) {
-    for (field, expected) in fields.as_object().unwrap() {
-        let found = if field.starts_with('/') { object.pointer(field) } else { object.get(field) };
-        assert_eq!(found.unwrap_or(&Value::Null), expected, "{field} of {object}");
-    }
 }
 
 /// A model's call of a tool, and what the model says once it has the result.
 pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behaviour; 2] {
     [Behaviour::ok().tools(ToolMode::Single).call(tool, arguments), Behaviour::ok().tools(ToolMode::None)]
-/// Checks that an object has these fields.
-#[track_caller]
-pub fn has(object: &Value, fields: Value) {
-    for (name, value) in fields.as_object().unwrap() {
-        assert_eq!(&object[name], value, "{name} of {object}");
-    }
 }
 
 /// The words of a command, or of a list of them.
 pub fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
-}
-/// Checks that an object has these fields with these values, and maybe others; a name with slashes is a pointer.
-#[track_caller]
-pub fn has(object: &Value, fields: Value) {
-    let Value::Object(fields) = fields else { panic!("fields are an object") };
-    for (name, value) in fields {
-        let found = if name.starts_with('/') { object.pointer(&name) } else { object.get(&name) };
-        assert_eq!(found.unwrap_or(&Value::Null), &value, "{name}: {object}");
-    }
 }

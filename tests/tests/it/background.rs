@@ -51,7 +51,7 @@ async fn jobs_end(gateway: &Gateway, before: u64) {
 
 #[tokio::test]
 async fn what_nobody_looks_at_is_booked() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let id = start_response(&client).await;
@@ -77,7 +77,7 @@ async fn what_nobody_looks_at_is_booked() {
 /// What it may cost is held of the budgets until it is booked, and then they count it, whoever books it.
 #[tokio::test]
 async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     let budget = gateway.budget(1_000).await;
     // A thousand tokens of output cost 600 micros.
@@ -110,7 +110,7 @@ async fn a_background_response_is_held_of_a_budget_until_it_is_booked() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn whoever_looks_first_books_and_nobody_else_does() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let seen = start_response(&client).await;
@@ -144,7 +144,7 @@ async fn whoever_looks_first_books_and_nobody_else_does() {
 
 #[tokio::test]
 async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     start_response(&gateway.client()).await;
     gateway.stop().await;
@@ -163,7 +163,7 @@ async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
     let (deleted, cancelled) = (start_response(&client).await, start_response(&client).await);
@@ -206,7 +206,7 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_stream_that_is_left_in_the_background_is_booked() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let before = open_jobs(&gateway).await;
     let mut stream = gateway.client().stream(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
     stream.event().await.unwrap().unwrap();

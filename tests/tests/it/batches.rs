@@ -152,7 +152,7 @@ pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
 
 #[tokio::test]
 async fn each_request_is_booked_once_at_the_price_of_batches() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let plain = gateway.record(&gateway.chat_ok(&question(MINI)).await).await;
     let failing = scripted("gpt-4o-mini", "status=500");
     let failing = json!({"custom_id": "bad", "method": "POST", "url": CHAT, "body": failing});
@@ -201,7 +201,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
 /// Its file is read before it is made: one that a budget can't hold is refused, and another is held from then on until it is booked.
 #[tokio::test]
 async fn a_batch_of_a_file_is_held_of_a_budget_until_it_is_booked() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     // Three answers of at most 16,384 tokens each, at half of 0.60 USD for a million, cost 14,745.
     let budget = gateway.budget(14_000).await;
     refused(&tried(&gateway.client(), &asks(3)).await, 429, "quota_exceeded");
@@ -249,7 +249,7 @@ async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_a
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
-    let (mut gateway, client) = Gateway::own().await.and_client();
+    let (mut gateway, client) = Gateway::with_own().await.and_client();
     let id = made(&client, &asks(MANY)).await;
     slowly(&gateway, 50);
     ended(&client, &id).await;

@@ -386,7 +386,7 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
 /// Three gateways on one PostgreSQL, one of which is killed: no gateway spends what another has leased.
 #[tokio::test]
 async fn three_gateways_share_a_budget_and_one_is_killed() {
-    let mut gateway = Gateway::on_postgres("b", &[]).await;
+    let mut gateway = Gateway::over_postgres("b", config(), &[]).await;
     gateway.credential("openai", OWN).await;
     let limit = 8_000;
     let id = budget(&gateway, json!({"workspace": true, "limit_micros": limit})).await;

@@ -251,7 +251,7 @@ async fn reserved_units_are_filled_at_what_they_are_worth_and_the_rest_overflows
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn two_gateways_fill_a_commitment_before_anything_overflows() {
-    let mut gateway = Gateway::on_postgres("cm", &[]).await;
+    let mut gateway = Gateway::over_postgres("cm", config(), &[]).await;
     let amount = 16_000;
     committed(&gateway, OWN, amount).await;
     gateway.account("openai", POOL).await;

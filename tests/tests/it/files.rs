@@ -58,7 +58,7 @@ fn last(gateway: &Gateway) -> Entry {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_official_sdk_has_files_and_batches_of_them_at_the_provider_and_through_the_gateway() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     for cases in ["files.py", "batches.py"] {
         let (python, script) = driver(cases);
         let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
@@ -85,7 +85,7 @@ async fn a_file_waits_for_the_credential_that_stores_it() {
 
 #[tokio::test]
 async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     let id = upload(&gateway.client(), LINES).await;
     let sent = gateway.calls(OWN).pop().unwrap();
     assert_eq!(sent.body.as_ref(), form(&[("purpose", b"batch"), ("file", LINES)]), "as it came");
@@ -173,7 +173,7 @@ async fn a_file_of_another_apis_client_goes_to_its_vendor_alone() {
         let messages = json!([{"role": "user", "content": content}]);
         json!({"model": model, "max_tokens": 9, "messages": messages})
     };
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let calls = gateway.emulator.journal().len();
     let client = gateway.client().header(VERSION.0, VERSION.1);
     unknown(&post(&client, PATH, &[("file", b"x")]).await);
@@ -235,7 +235,7 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_long_file_is_sent_on_while_it_comes() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let address = gateway.address();
     let content = vec![b'a'; 40 * MIB];
     let whole = form(&[("purpose", b"fine-tune"), ("file", &content)]);

@@ -63,7 +63,7 @@ fn pass_on(client: TcpStream, to: SocketAddr, mut left: Option<usize>) {
 
 #[tokio::test]
 async fn a_task_is_followed_to_its_end_whose_outcome_is_the_exit_code() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let here = || cli(&gateway, &gateway.origin);
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_millis(300))]);
     let id = queued(&gateway.client(), &ask("one two three four")).await;
@@ -96,7 +96,7 @@ async fn a_task_is_followed_to_its_end_whose_outcome_is_the_exit_code() {
 
 #[tokio::test]
 async fn a_broken_connection_loses_and_repeats_no_word() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(9).interval(Duration::from_millis(150))]);
     let id = queued(&gateway.client(), &ask("one two three four five six seven")).await;
     let (origin, connections) = breaking(gateway.address(), 3, 2_600);
@@ -110,7 +110,7 @@ async fn a_broken_connection_loses_and_repeats_no_word() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_interrupt_leaves_the_task_running_and_says_how_to_cancel_it() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_secs(2))]);
     let id = queued(&gateway.client(), &ask("one two three four")).await;
     let (followed, pid) = cli(&gateway, &gateway.origin).interruptible(&["task", "follow", &id]);

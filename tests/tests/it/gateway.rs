@@ -14,11 +14,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::WITHIN;
-use crate::ask::CHAT;
 use crate::ask::{CHAT, with};
 use crate::command::{Cli, workspace};
-use crate::ask::{CHAT, with};
-use crate::command::Cli;
 use crate::founding;
 use crate::sdk::drive;
 use crate::wait::{a_day_with_room, a_moment, found};
@@ -515,8 +512,8 @@ impl Gateway {
     /// How many cases of this script of `tests/sdk` hold.
     pub async fn drive(&self, script: &str) -> usize {
         drive(python(), workspace().join("tests/sdk").join(script), self).await.held
-    /// Starts with one of the workspace's own credentials, at `openai`.
-    pub async fn keyed() -> Self {
+    }
+
     /// Starts with a credential of the workspace's own at `OpenAI`.
     pub async fn with_own() -> Self {
         let gateway = Self::start().await;
@@ -537,13 +534,6 @@ impl Gateway {
     /// An application's client of another process of the same installation.
     pub fn client_at(&self, origin: &str) -> Client {
         Client::new(origin).bearer(&self.founded.api_key).within(WITHIN)
-    }
-
-    /// A client with a key of another project of the workspace.
-    pub async fn other_project(&self) -> Client {
-        let project = id_of(&self.make("/v2/projects", json!({"name": "another"})).await);
-        let key = json!({"name": "of another", "scopes": ["inference"], "project_id": project});
-        self.with_key(&self.key(key).await.0)
     }
 
     /// From now on, neither the project nor its only credential's provider may keep anything.
@@ -615,14 +605,9 @@ pub fn money(row: &Value) -> (i64, i64, bool) {
 /// What a provider counted by this unit for a record.
 pub fn units(row: &Value, name: &str) -> u64 {
     row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
-impl Gateway {
-    /// Starts with the workspace's own credential of `openai`.
-    pub async fn own() -> Self {
-        let gateway = Self::start().await;
-        gateway.credential("openai", OWN).await;
-        gateway
-    }
+}
 
+impl Gateway {
     /// It, and a client with the API key that applications use.
     pub fn and_client(self) -> (Self, Client) {
         let client = self.client();
@@ -730,27 +715,10 @@ impl Shared {
 
 /// The interpreter of Python's drivers, and one of them.
 pub fn driver(script: &str) -> (PathBuf, PathBuf) {
-    (workspace().join(".venv/bin/python"), workspace().join("tests/sdk").join(script))
+    (python(), workspace().join("tests/sdk").join(script))
 }
+
 impl Gateway {
-    /// Starts with a credential of OpenAI's that is the workspace's own.
-    pub async fn with_own() -> Self {
-        let gateway = Self::start().await;
-        gateway.credential("openai", OWN).await;
-        gateway
-    }
-
-    /// As `with`, on a database of its own on the shared PostgreSQL server; replicas have the same key.
-    pub async fn on_postgres(name: &str, more: &[(&str, &str)]) -> Self {
-        let server = Server::shared().await.unwrap();
-        let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let key_file = directory.path().join("master.key").display().to_string();
-        let own = [("TIDEGATE_DATABASE_URL", &*url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
-        let more = [&own[..], more].concat();
-        Self::begin(directory, tidegate().unwrap(), config(), &more, None, None).await
-    }
-
     /// A credential of the workspace with the emulator as its base URL, and with further or other fields.
     pub async fn credential_with(&self, provider: &str, secret: &str, more: Value) -> String {
         self.principal("/v2/provider-credentials", provider, secret, more).await

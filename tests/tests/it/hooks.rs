@@ -96,7 +96,7 @@ async fn converse(stream: TcpStream, reply: Arc<Mutex<Reply>>, messages: Arc<Mut
 
 /// A gateway whose project has these hooks.
 async fn gateway(hooks: &[Value], rules: Value) -> (Gateway, Value) {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let policy = json!({"project_id": gateway.founded.project_id, "hooks": hooks});
     let policy = gateway.make("/v2/policies", with(policy, rules)).await;
     (gateway, policy)

@@ -50,7 +50,7 @@ async fn send(client: &Client, headers: &[(&str, &str)], body: impl Into<Bytes>)
 impl Session {
     /// One of a gateway with a credential for models.
     async fn first() -> (Gateway, Self) {
-        let gateway = Gateway::keyed().await;
+        let gateway = Gateway::with_own().await;
         let session = Self::begin(gateway.client(), LATEST).await;
         (gateway, session)
     }
@@ -136,7 +136,7 @@ fn told(text: &Value) -> &str {
 
 #[tokio::test]
 async fn the_protocols_own_node_client_uses_apps_tasks_and_usage() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["inference", "read"]})).await;
     let (key, _) = gateway.key(json!({"name": "caller", "scopes": ["inference"]})).await;
     let script = workspace().join("tests/node/mcp_client.mjs");
@@ -146,7 +146,7 @@ async fn the_protocols_own_node_client_uses_apps_tasks_and_usage() {
 
 #[tokio::test]
 async fn the_protocols_own_python_client_uses_apps_and_tasks() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let python = workspace().join(".venv/bin/python");
     let driven = drive(python, workspace().join("tests/sdk/mcp_client.py"), &gateway).await;
     assert_eq!(driven.held, 4);
@@ -154,7 +154,7 @@ async fn the_protocols_own_python_client_uses_apps_and_tasks() {
 
 #[tokio::test]
 async fn the_public_conformance_suite_passes_but_for_its_fixtures() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let person = gateway.owner().await;
     let mut command = Command::new("node");
     command.arg(workspace().join("tests/node/mcp_conformance.mjs")).kill_on_drop(true);
@@ -167,7 +167,7 @@ async fn the_public_conformance_suite_passes_but_for_its_fixtures() {
 
 #[tokio::test]
 async fn a_session_begins_in_a_revision_that_both_speak_and_ends() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     for (wanted, negotiated) in [
         (LATEST, LATEST),
         ("2025-06-18", "2025-06-18"),
@@ -237,7 +237,7 @@ async fn what_is_no_message_of_a_session_is_refused() {
 
 #[tokio::test]
 async fn only_the_first_revision_has_batches() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let session = Session::begin(gateway.client(), "2025-03-26").await;
     let notification = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     let run = json!({"name": "app_run", "arguments": {"app": MINI, "input": {"prompt": "hello"}}});
@@ -254,7 +254,7 @@ async fn only_the_first_revision_has_batches() {
 
 #[tokio::test]
 async fn a_stream_that_broke_off_is_resumed_to_its_result() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_millis(700))]);
     let session = Session::begin(gateway.client(), LATEST).await;
     let mut stream = session.run(1).await;
@@ -290,7 +290,7 @@ async fn a_stream_that_broke_off_is_resumed_to_its_result() {
 
 #[tokio::test]
 async fn a_cancelled_call_cancels_its_task_and_gets_no_answer() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, WITHIN)]);
     let session = Session::begin(gateway.client(), LATEST).await;
     let mut stream = session.run(3).await;
@@ -339,7 +339,7 @@ async fn a_run_that_nobody_waits_for_is_a_task_that_is_shown_and_cancelled() {
 
 #[tokio::test]
 async fn where_nothing_may_be_kept_a_run_is_answered_at_once() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.keeps_nothing().await;
     let session = Session::begin(gateway.client(), LATEST).await;
     let ran = session.call("app_run", json!({"app": MINI, "input": {"prompt": "hello there"}})).await;
@@ -350,7 +350,7 @@ async fn where_nothing_may_be_kept_a_run_is_answered_at_once() {
 
 #[tokio::test]
 async fn the_tools_of_a_project_are_called_by_their_names_and_approved() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let add = McpTool::new("add", "Adds two numbers.", McpAnswer::Text("the sum is 42".to_owned()));
     let server = McpServer::start([add]).unwrap();
     let made = gateway.make("/v2/mcp-servers", json!({"name": "maths", "url": server.url()})).await;
@@ -407,7 +407,7 @@ async fn another_key_finds_no_session_and_another_workspace_no_task() {
 
 #[tokio::test]
 async fn sessions_and_bodies_are_bounded() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let first = Session::begin(gateway.client(), LATEST).await;
     let mut last = None;
     for _ in 0..2_000 {
@@ -426,7 +426,7 @@ async fn sessions_and_bodies_are_bounded() {
 
 #[tokio::test]
 async fn a_server_of_the_protocols_own_sdk_is_called() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     for form in ["json", "sse"] {
         let mut command = Command::new(workspace().join(".venv/bin/python"));
         command.arg(workspace().join("tests/sdk/mcp_server.py")).arg(form);

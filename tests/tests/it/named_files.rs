@@ -59,7 +59,7 @@ fn last_key(gateway: &Gateway) -> String {
 #[tokio::test]
 async fn the_official_sdk_names_files_at_the_provider_and_through_the_gateway() {
     let (python, script) = driver("named_files.py");
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let before = all(&gateway).len();
     assert_eq!((direct.held, drive(python, script, &gateway).await.held), (3, 3));
@@ -77,7 +77,7 @@ async fn the_official_sdk_names_files_at_the_provider_and_through_the_gateway() 
 
 #[tokio::test]
 async fn a_name_that_the_project_does_not_have_goes_nowhere() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let id = upload(&gateway.client()).await;
     let other = gateway.other_project().await;
     let before = all(&gateway).len();

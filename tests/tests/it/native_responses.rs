@@ -67,7 +67,7 @@ fn is_outcome(document: &Value, admission: &str, completion: &Value, deadline_me
 
 #[tokio::test]
 async fn an_answer_says_what_served_it_and_how_well() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let qos = json!({"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 60_000, "priority": 9,
         "degrade_policy": "forbid"});
     let answer = ask(&gateway, &asking(qos)).await.must_be(200);
@@ -143,7 +143,7 @@ fn events(answer: &Answer) -> Vec<(String, Value)> {
 
 #[tokio::test]
 async fn a_stream_ends_with_the_outcome_and_is_stored_before_it_ends() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let qos = json!({"class": "interactive", "target_ttft_ms": 60_000, "deadline_ms": 60_000});
     let body = with(asking(qos), json!({"stream": true}));
     let answer = ask(&gateway, &body).await.must_be(200);
@@ -171,7 +171,7 @@ async fn a_stream_ends_with_the_outcome_and_is_stored_before_it_ends() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_stream_that_breaks_or_is_late_says_so_in_its_last_event() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let chunks = || Behaviour::ok().chunks(20);
     let late = json!({"deadline_ms": 500});
     for (behaviour, qos, completion, deadline_met) in [
@@ -233,7 +233,7 @@ async fn until_ended(gateway: &Gateway, at: &str) -> Value {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_answer_in_the_background_is_asked_for_by_its_id_and_booked_once() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let slow = Behaviour::ok().latency(Duration::from_millis(300));
     gateway.emulator.script(OWN, [slow, Behaviour::status(400)]);
     let (at, trace) = begun(&gateway, &in_background(json!({"deadline_ms": 60_000}))).await;
@@ -268,7 +268,7 @@ async fn an_answer_in_the_background_is_asked_for_by_its_id_and_booked_once() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn an_answer_in_the_background_is_cancelled_and_its_upstream_call_with_it() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
     let (at, trace) = begun(&gateway, &in_background(json!({}))).await;
     until("it is at the provider", async || gateway.calls(OWN).len() == 1).await;
@@ -312,7 +312,7 @@ async fn any_gateway_cancels_an_answer_that_another_one_makes() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_kill_books_an_answer_in_the_background_once_and_its_client_learns_of_it() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_secs(600))]);
     let (at, trace) = begun(&gateway, &in_background(json!({"deadline_ms": 1_000}))).await;
     until("it is at the provider", async || gateway.calls(OWN).len() == 1).await;
@@ -328,7 +328,7 @@ async fn a_kill_books_an_answer_in_the_background_once_and_its_client_learns_of_
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn what_can_not_be_honoured_is_refused_by_its_name_and_what_is_repeated_is_answered_once() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     for (more, code, param) in [
         (json!({"session_id": "ses_1"}), "invalid_value", "session_id"),
         (json!({"branch_id": "br_1"}), "invalid_value", "branch_id"),

@@ -472,7 +472,7 @@ async fn a_run_is_planned_without_calling_anybody() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn tools_agents_and_flows_are_planned() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let shop = Shop::open();
     let tool = json!({"name": "weather", "kind": "http", "method": "GET", "url": shop.url("/weather")});
     gateway.make("/v2/tools", with(tool, json!({"require_approval": true}))).await;
@@ -543,7 +543,7 @@ async fn listed_as(gateway: &Gateway, category: &str) -> Vec<String> {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn agents_are_apps() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.make("/v2/agents", json!({"name": "helper", "definition": {"model": MINI}})).await;
     let task = ran(&gateway, "agents/helper", json!({"text": "hello there"})).await;
     assert_eq!(task["output"]["response"], "You said: hello there", "{task}");
@@ -606,7 +606,7 @@ fn greeting(steps: Value) -> Value {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn flows_are_apps() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let hello = json!({"kind": "model", "model": MINI, "input": {"prompt": "{{input.name}}"}});
     gateway.make("/v2/flows", greeting(json!({"hello": hello}))).await;
     let task = ran(&gateway, "flows/greet", json!({"name": "Ann"})).await;

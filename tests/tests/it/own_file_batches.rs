@@ -140,7 +140,7 @@ async fn a_file_is_kept_where_its_models_are() {
 /// A provider would look at no policy: what has rules for each request is worked through here, also on own credentials.
 #[tokio::test]
 async fn each_request_of_a_batch_is_held_to_the_rules_of_a_policy() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     gateway.at("/v2/provider-credentials", "anthropic", POOL, &gateway.emulator.anthropic_url()).await;
     let client = gateway.client();
     let own = "gpt-4o-mini";

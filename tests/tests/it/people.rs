@@ -143,7 +143,7 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn tries_count_at_every_gateway() {
-    let gateway = Gateway::on_postgres("s", &[]).await;
+    let gateway = Gateway::over_postgres("s", config(), &[]).await;
     let (_second, second) = gateway.replica_in("second").await;
     let owner = gateway.owner().await;
     Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);

@@ -402,7 +402,7 @@ async fn a_batch_that_is_not_booked_stays_and_is_stated() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn another_gateway_gives_nothing_that_was_purged() {
-    let gateway = Gateway::on_postgres("purge", &[]).await;
+    let gateway = Gateway::over_postgres("purge", config(), &[]).await;
     gateway.credential("openai", OWN).await;
     gateway.cache_answers().await;
     let (_other, origin) = gateway.replica().await;

@@ -22,7 +22,7 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const EXACT: &str = "exact";
 
 async fn gateway() -> Gateway {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     keep(&gateway, json!({"mode": EXACT})).await;
     gateway
 }

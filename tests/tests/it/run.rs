@@ -58,7 +58,7 @@ async fn serve_document(content_type: &'static str, body: &'static str) -> Strin
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_seeds_snippet_answers() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let document = serve_document("text/plain", REPORT).await;
     let snippet = "
 import requests, sys
@@ -93,7 +93,7 @@ print(result['data']['output'])
 
 #[tokio::test]
 async fn every_path_and_envelope() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     // The published clients' own addresses answer at once, unless they are told to wait.
     let body = with(hello(), json!({"wait": true}));
     for path in ["/v1/run", "/run", "/v1/apps/run", "/apps/run"] {
@@ -117,7 +117,7 @@ async fn every_path_and_envelope() {
 
 #[tokio::test]
 async fn one_shape_whatever_served() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.account("together_ai", POOL).await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
     let mut shapes = Vec::new();
@@ -136,7 +136,7 @@ async fn one_shape_whatever_served() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn documents_go_along() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let served = serve_document("text/plain; charset=utf-8", REPORT).await;
     let data = format!("data:text/plain;base64,{}", STANDARD.encode(REPORT));
     for document in [served, data] {
@@ -159,7 +159,7 @@ async fn documents_go_along() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn wrong_inputs_are_told_by_their_place() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let cases = [
         (json!({"input": {"prompt": "x"}}), "app"),
         (json!({"app": MINI}), "input"),
@@ -191,7 +191,7 @@ async fn wrong_inputs_are_told_by_their_place() {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_vendors_clients_run_wait_stream_and_poll() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let python = workspace().join(".venv/bin/python");
     // The second call is followed, and some of its text is there before its follower is.
     let slow = Behaviour::ok().stall_for(2, Duration::from_millis(400));
@@ -206,7 +206,7 @@ async fn the_vendors_clients_run_wait_stream_and_poll() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let task = completed(&run(&gateway, &hello()).await);
     let id = task["id"].as_str().unwrap();
     let client = gateway.client();
@@ -254,7 +254,7 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     let task = completed(&run(&gateway, &hello()).await);
     gateway.stop().await;
     gateway.start_again().await;
@@ -271,7 +271,7 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_kill_right_after_the_answer_loses_no_task() {
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     let mut answered = Vec::new();
     for _ in 0..5 {
         for _ in 0..3 {
@@ -292,7 +292,7 @@ async fn a_kill_right_after_the_answer_loses_no_task() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let pdf = json!({"filename": "report.txt", "file_data": "data:application/pdf;base64,JVBERi0xLjQ="});
     let image = json!({"url": "data:image/gif;base64,R0lGODlh"});
     for (kind, body, expected) in [

@@ -116,7 +116,7 @@ async fn a_route_s_targets_compare(gateway: &Gateway) {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_score_is_a_number_for_a_request_of_ones_own() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.settled(&trace).await;
     let ours = gateway.make(SCORES, score(&trace, "helpful", 1.0)).await;

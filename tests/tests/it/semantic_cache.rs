@@ -20,7 +20,7 @@ const SAME: &str = "The capital of France, tell me, please!";
 const NEAR: &str = "Please tell me the capital of Spain";
 
 async fn gateway() -> Gateway {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     gateway.make("/v2/provider-credentials", embedder(&gateway)).await;
     keep(&gateway, json!({"mode": "semantic", "semantic": {"model": EMBED}})).await;
     gateway
@@ -269,7 +269,7 @@ async fn an_embedding_is_held_to_the_limits_budgets_and_profiles_of_its_project(
 
 #[tokio::test]
 async fn a_text_is_never_embedded_on_somebody_elses_credential() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     gateway.at("/v2/accounts", "mistral", POOL, &gateway.emulator.base_url_of(Flavour::Mistral)).await;
     keep(&gateway, json!({"mode": "semantic", "semantic": {"model": EMBED}})).await;
     gateway.policy(json!({"profiles": ["byok"]})).await;

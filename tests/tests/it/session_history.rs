@@ -82,7 +82,7 @@ impl Speaks {
 
 /// A gateway with credentials of the workspace's own, and a node.
 async fn gateway() -> Gateway {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let keys = "/v2/provider-credentials";
     gateway.at(keys, "anthropic", OWN, &gateway.emulator.anthropic_url()).await;
     gateway.at(keys, "gemini", OWN, &gateway.emulator.origin()).await;

@@ -487,7 +487,7 @@ async fn bounds_and_changed_content_are_told() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_session_is_purged_with_its_requests() {
-    let (gateway, client) = Gateway::own().await.and_client();
+    let (gateway, client) = Gateway::with_own().await.and_client();
     let session = made(&client, SESSIONS, json!({})).await;
     let other = made(&client, SESSIONS, json!({})).await;
     let artifact = json!({"type": "document", "content": CANARY, "name": CANARY});
@@ -527,7 +527,7 @@ async fn a_session_is_purged_with_its_requests() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_person_is_erased_by_name_and_what_is_retained_is_stated() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let (client, admin) = (gateway.client(), gateway.admin());
     let person = "jo.heron@example.org";
     let mut theirs = Vec::new();

@@ -158,7 +158,7 @@ async fn what_was_copied_before_an_erasure_opens_no_more() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_copied_before_an_erasure_opens_no_more_on_postgresql() {
-    let mut gateway = Gateway::on_postgres("shred", &[]).await;
+    let mut gateway = Gateway::over_postgres("shred", config(), &[]).await;
     let intruder = Intruder::Server(Server::shared().await.unwrap(), format!("shred_{}", std::process::id()));
     gateway.credential("openai", OWN).await;
     hooked(&gateway).await;

@@ -77,7 +77,7 @@ pub async fn agree(gateway: &Gateway, requests: u64) {
 
 #[tokio::test]
 async fn an_answer_is_found_where_it_was_made() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     let other = bound(&gateway, &gateway.credential("openai", OWN_SECOND).await).await;
     let (theirs, _) = made(&other, &ask()).await;
     let (ours, _) = made(&gateway.client(), &ask()).await;
@@ -327,7 +327,7 @@ async fn a_maker_that_may_not_be_asked_is_named() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_a_background_answer_used_is_booked_once() {
-    let (mut gateway, client) = Gateway::own().await.and_client();
+    let (mut gateway, client) = Gateway::with_own().await.and_client();
     let (id, queued) = begun(&client).await;
     assert_eq!(queued.json()["status"], "queued");
     let created = gateway.record(&queued).await;
@@ -375,7 +375,7 @@ async fn what_a_background_answer_used_is_booked_once() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_background_stream_is_resumed_and_booked_once() {
-    let (gateway, client) = Gateway::own().await.and_client();
+    let (gateway, client) = Gateway::with_own().await.and_client();
     let body = with(ask(), json!({"background": true, "stream": true}));
     // Streamed to the end by the client that created it, and retrieved later.
     let whole = client.post(PATH, &body).await.unwrap();
@@ -418,7 +418,7 @@ async fn official_clients_keep_their_answers() {
     let drivers: [(PathBuf, &str, usize); 2] =
         [(interpreter, "tests/sdk/stored.py", 6), ("node".into(), "tests/node/stored.mjs", 4)];
     for (program, script, cases) in drivers {
-        let gateway = Gateway::own().await;
+        let gateway = Gateway::with_own().await;
         gateway.credential("openai", OWN_SECOND).await;
         assert_eq!(drive(program, workspace().join(script), &gateway).await.held, cases, "{script}");
         let agree = async || is_counted(&gateway, &sums(&gateway.get("/v2/usage").await));

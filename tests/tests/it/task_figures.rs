@@ -156,7 +156,7 @@ async fn a_long_queue_is_drained() {
 async fn a_run_that_is_waited_for_costs_little_more_than_a_chat_request() {
     let (number, is_proof) = queued();
     let number = if is_proof { number } else { COMPARED };
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().always()]);
     let cost = |connections: usize, path: &str, body: &Value, number: usize| {
         let before = cpu_time(gateway.pid());

@@ -100,7 +100,7 @@ pub fn in_a_day() -> String {
 
 #[tokio::test]
 async fn a_task_is_queued_made_and_read_under_each_profile() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.node("cellar", &[LOCAL_MODEL]).await;
     gateway.account("together_ai", crate::gateway::POOL).await;
     let client = gateway.client();
@@ -123,7 +123,7 @@ async fn a_task_is_queued_made_and_read_under_each_profile() {
 
 #[tokio::test]
 async fn who_follows_a_task_gets_its_words_as_they_come_and_who_comes_late_gets_all() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).stall_for(3, Duration::from_millis(400))]);
     let client = gateway.client();
     let task = create(&client, &ask("one two three four")).await;
@@ -154,7 +154,7 @@ async fn who_follows_a_task_gets_its_words_as_they_come_and_who_comes_late_gets_
 /// Follows a task whose first try breaks off once its follower is there, and whose second one says this. The text of the deltas, the
 /// output of the last message, and whether the stream ended as it should: of this follower and of one that comes after it.
 async fn followed_over_a_failed_try(second: &str) -> [(String, Value, bool); 2] {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let broken = Behaviour::held().text("one two three four").chunks(4).cut(3);
     gateway.emulator.script(OWN, [broken, Behaviour::ok().text(second)]);
     let client = gateway.client();
@@ -194,7 +194,7 @@ async fn a_stream_breaks_off_where_a_further_try_says_something_else() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::held().always()]);
     let client = gateway.client();
     let running = &*queued(&client, &ask("never")).await;
@@ -231,7 +231,7 @@ async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins(
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_that_fails_is_tried_again_and_tells_why() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     // What the pipeline can't mend by itself.
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).cut(4), Behaviour::ok()]);
     let client = gateway.client();
@@ -261,7 +261,7 @@ async fn a_task_that_fails_is_tried_again_and_tells_why() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn tasks_are_listed_rated_timed_and_deleted_in_their_project() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = gateway.client();
     let mut ids = Vec::new();
     for number in 0..5 {
@@ -324,7 +324,7 @@ async fn tasks_are_listed_rated_timed_and_deleted_in_their_project() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_task_that_nothing_can_serve_is_refused_before_it_waits() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = gateway.client();
     client.post(RUN, &json!({"app": "nobody/nothing", "input": {"prompt": "x"}})).await.unwrap().must_be(404);
     // What a text model takes says nothing of a name that nothing has.
@@ -344,7 +344,7 @@ async fn a_task_that_nothing_can_serve_is_refused_before_it_waits() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_end_of_a_task_is_told_to_the_address_that_it_names() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let mut taker = Taker::start().await;
     let task = create(&gateway.client(), &with(ask("hello there"), json!({"webhook": taker.url}))).await;
     let told: Value = serde_json::from_str(&taker.taken().await).unwrap();
@@ -384,7 +384,7 @@ async fn the_first_of_a_queue_says_when_it_starts_and_a_higher_priority_goes_fir
 #[tokio::test]
 async fn a_kill_loses_no_task_and_ends_none_twice() {
     let (tasks, kills) = (number("TIDEGATE_TASKS").unwrap_or(40), number("TIDEGATE_KILLS").unwrap_or(3));
-    let mut gateway = Gateway::keyed().await;
+    let mut gateway = Gateway::with_own().await;
     gateway.emulator.script(OWN, [Behaviour::ok().latency(Duration::from_millis(20)).always()]);
     let mut ids = HashSet::new();
     let each = tasks / (kills + 1);
@@ -447,7 +447,7 @@ fn nested(levels: usize) -> Value {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn what_is_nested_too_deep_to_be_read_again_is_refused_at_the_door() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = gateway.client();
     let body = |levels: usize| with(ask("hello there"), json!({"metadata": nested(levels)}));
     let done = made(&client, &body(100)).await;

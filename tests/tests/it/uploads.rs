@@ -73,7 +73,7 @@ fn objects(gateway: &Gateway) -> Vec<Vec<u8>> {
 #[cfg(feature = "sdk")]
 #[tokio::test]
 async fn the_published_clients_upload_and_run() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let (python, script) = driver("uploads.py");
     assert_eq!(drive(python, script, &gateway).await.held, 10);
     assert_eq!(drive("node".into(), workspace().join("tests/node/uploads.mjs"), &gateway).await.held, 12);
@@ -84,7 +84,7 @@ async fn the_published_clients_upload_and_run() {
 
 #[tokio::test]
 async fn each_envelope_has_its_files() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let body = json!({"files": [{"filename": "a.txt", "public": true}]});
     let post = async |version: &str| {
         let client = gateway.client().header("x-api-version", version);
@@ -101,7 +101,7 @@ async fn each_envelope_has_its_files() {
 
 #[tokio::test]
 async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
-    let (gateway, client) = Gateway::own().await.and_client();
+    let (gateway, client) = Gateway::with_own().await.and_client();
     let text = format!("{CANARY} ").repeat(600_000);
     let file = uploaded(&gateway, &client, &format!("{CANARY}.txt"), "text/plain", text.as_bytes()).await;
     let read = content(&client, &file).await.must_be(200);
@@ -128,7 +128,7 @@ async fn content_is_sealed_where_it_lies_and_deleted_with_its_file() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn an_address_takes_what_its_file_says_once_and_tenants_never_meet() {
-    let (gateway, client) = Gateway::own().await.and_client();
+    let (gateway, client) = Gateway::with_own().await.and_client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", b"once").await;
     let at = |path: &str| json!({"upload_url": format!("{}{path}", gateway.origin)});
     let path = format!("/files/{}", id_of(&file));
@@ -187,7 +187,7 @@ async fn an_address_takes_what_its_file_says_once_and_tenants_never_meet() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn parts_go_on_where_the_last_one_ended_also_past_a_kill() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     let size = 2 * PIECE + 1_000;
     let text: Vec<u8> = (0..size).map(|at| b'a' + u8::try_from(at % 23).unwrap()).collect();
     let file = made(&gateway.client(), json!({"content_type": "text/plain", "size": size})).await;
@@ -235,7 +235,7 @@ async fn received(gateway: &Gateway, file: &Value, range: Option<&str>) {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn two_uploads_of_one_file_are_never_mixed() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let size = 2 * PIECE;
     let file = made(&gateway.client(), json!({"filename": "a.bin", "size": size})).await;
     let url = file["upload_url"].as_str().unwrap();
@@ -271,7 +271,7 @@ async fn two_uploads_of_one_file_are_never_mixed() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn no_more_is_taken_than_was_declared_or_may_be() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     gateway.set("TIDEGATE_FILES_BYTES_MAX", "100000");
     gateway.set("TIDEGATE_FILES_PROJECT_BYTES_MAX", "150000");
     gateway.crash().await;
@@ -296,7 +296,7 @@ async fn no_more_is_taken_than_was_declared_or_may_be() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     let file = made(&gateway.client(), json!({"content_type": "text/plain"})).await;
     let leave = |gateway: &mut Gateway, bytes: Option<u64>| {
         let pid = Pid::from_raw(gateway.process().pid().cast_signed()).unwrap();
@@ -314,7 +314,7 @@ async fn a_full_disk_is_told_and_survived() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_purge_removes_files_and_a_hold_keeps_them() {
-    let (gateway, client) = Gateway::own().await.and_client();
+    let (gateway, client) = Gateway::with_own().await.and_client();
     let file = uploaded(&gateway, &client, "a.txt", "text/plain", CANARY.as_bytes()).await;
     let hold = gateway.make("/v2/legal-holds", json!({"workspace": true, "reason": "case 7"})).await;
     let path = format!("/files/{}", id_of(&file));
@@ -366,7 +366,7 @@ async fn openais_client_keeps_files_here() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn the_command_line_puts_and_gets_files() {
-    let gateway = Gateway::own().await;
+    let gateway = Gateway::with_own().await;
     let directory = tempfile::tempdir().unwrap();
     let (path, copy) = (directory.path().join("large.bin"), directory.path().join("copy.bin"));
     let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
@@ -394,7 +394,7 @@ async fn the_command_line_puts_and_gets_files() {
 #[cfg(feature = "flows")]
 #[tokio::test]
 async fn a_bucket_that_fails_is_told_and_nothing_is_lost() {
-    let mut gateway = Gateway::own().await;
+    let mut gateway = Gateway::with_own().await;
     gateway.set("TIDEGATE_FILES_STORE", "s3://files/tidegate");
     gateway.set("TIDEGATE_FILES_ENDPOINT", "http://127.0.0.1:9");
     gateway.set("TIDEGATE_FILES_KEYS", r#"{"access_key_id": "id", "secret_access_key": "canary-secret"}"#);

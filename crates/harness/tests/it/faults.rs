@@ -9,7 +9,8 @@ use harness::{At, Behaviour, Emulator, LineEnd, Outcome, ToolMode, UsageMode};
 use serde_json::{Value, json};
 
 use crate::{
-    CHAT, KEY, WITHIN, answer_with, client, config, question, start, stream_with, streaming, text_of, with,
+    CHAT, KEY, WITHIN, answer_with, client, config, framings, question, start, stream_with, streaming,
+    text_of, unicode, with,
 };
 
 const SAID: &str = "You said: hello there";
@@ -80,29 +81,13 @@ async fn a_good_stream_has_the_providers_grammar() {
     assert_eq!(events[EVENTS - 1], "[DONE]");
 }
 
-/// Framing variants that change only bytes, not content.
 #[tokio::test]
 async fn framing_variants_read_the_same() {
-    let (_, plain, _) = stream_with(Behaviour::ok().text("unicode").tokens(40)).await;
+    let (_, plain, _) = stream_with(unicode()).await;
     let expected = text_of(&plain);
     assert!(expected.contains('漢') && expected.contains('🙂') && expected.contains('é'));
-    let base = || Behaviour::ok().text("unicode").tokens(40);
-    for behaviour in [
-        base().line_end(LineEnd::Crlf),
-        base().line_end(LineEnd::Cr),
-        base().line_end(LineEnd::Crlf).split(1),
-        base().split(3),
-        base().split(1000).pause(Duration::from_millis(1)),
-        base().burst(),
-        base().comments(),
-        base().extra_lines(),
-        base().bom(),
-        base().no_space(),
-        base().multiline(),
-        base().doubled_done(),
-        base().no_done(),
-        base().unterminated(),
-    ] {
+    let more = [unicode().line_end(LineEnd::Crlf).split(1), unicode().no_done(), unicode().unterminated()];
+    for behaviour in framings().into_iter().chain(more) {
         let label = format!("{behaviour:?}");
         let (_, events, end) = stream_with(behaviour).await;
         assert!(end.is_ok(), "{label}");

@@ -27,7 +27,7 @@ mod wire;
 use std::time::Duration;
 
 use harness::client::{Answer, Client};
-use harness::{Behaviour, Config, Emulator};
+use harness::{Behaviour, Config, Emulator, LineEnd};
 use serde_json::{Value, json};
 
 const KEY: &str = "sk-test-aaaaaaaaaaaaaaaaaaaaaaaa";
@@ -82,6 +82,29 @@ async fn answer_with(behaviour: Behaviour) -> Answer {
     let emulator = start().await;
     emulator.script(KEY, [behaviour]);
     client(&emulator).post(CHAT, &question()).await.unwrap()
+}
+
+/// A text whose characters take one to four bytes.
+fn unicode() -> Behaviour {
+    Behaviour::ok().text("unicode").tokens(40)
+}
+
+/// Framing variants of that text, which change only bytes, not content.
+fn framings() -> Vec<Behaviour> {
+    vec![
+        unicode().line_end(LineEnd::Crlf),
+        unicode().line_end(LineEnd::Cr),
+        unicode().split(1),
+        unicode().split(3),
+        unicode().split(1000).pause(Duration::from_millis(1)),
+        unicode().burst(),
+        unicode().comments(),
+        unicode().extra_lines(),
+        unicode().bom(),
+        unicode().no_space(),
+        unicode().multiline(),
+        unicode().doubled_done(),
+    ]
 }
 
 /// The text that the chunks add up to.

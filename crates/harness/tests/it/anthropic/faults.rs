@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use harness::emulator::CannedBody;
 use harness::pace::{Pace, Threads};
-use harness::{At, Behaviour, LineEnd, Outcome};
+use harness::{At, Behaviour, Outcome};
 use serde_json::{Value, json};
 
 use super::{MESSAGES, answer_with, client, error_of, kinds, question, spelt, start, stream_with, streaming};
-use crate::{KEY, WITHIN};
+use crate::{KEY, WITHIN, framings, unicode};
 
 const SAID: &str = "You said: hello there";
 /// start, ping, block start, four tokens, block stop, delta, stop
@@ -99,23 +99,10 @@ async fn errors_and_damage_in_mid_stream() {
 
 #[tokio::test]
 async fn framing_variants_read_the_same() {
-    let base = || Behaviour::ok().text("unicode").tokens(40);
-    let (plain, _) = stream_with(base(), json!({})).await;
+    let (plain, _) = stream_with(unicode(), json!({})).await;
     let expected = spelt(&plain, "text");
     assert!(expected.contains('漢') && expected.contains('🙂'));
-    for behaviour in [
-        base().line_end(LineEnd::Crlf),
-        base().line_end(LineEnd::Cr),
-        base().split(1),
-        base().split(1000).pause(Duration::from_millis(1)),
-        base().burst(),
-        base().comments(),
-        base().extra_lines(),
-        base().bom(),
-        base().no_space(),
-        base().multiline(),
-        base().doubled_done(),
-    ] {
+    for behaviour in framings() {
         let label = format!("{behaviour:?}");
         let (events, end) = stream_with(behaviour, json!({})).await;
         assert!(end.is_ok(), "{label}");

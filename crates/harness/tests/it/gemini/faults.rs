@@ -7,7 +7,7 @@ use harness::{At, Behaviour, LineEnd, Outcome};
 use serde_json::{Value, json};
 
 use super::{OLD, ask, client, path, question, stream_with, text_of};
-use crate::{KEY, start, with};
+use crate::{KEY, framings, start, unicode, with};
 
 const SAID: &str = "You said: hello there";
 const CHUNKS: usize = 5;
@@ -90,23 +90,10 @@ async fn foreign_bodies() {
 
 #[tokio::test]
 async fn framing_variants_read_the_same() {
-    let base = || Behaviour::ok().text("unicode").tokens(30);
-    let expected = text_of(&stream_with(OLD, base()).await.0);
+    let expected = text_of(&stream_with(OLD, unicode()).await.0);
     assert!(expected.contains('漢') && expected.contains('🙂'));
-    for behaviour in [
-        base().line_end(LineEnd::Lf),
-        base().line_end(LineEnd::Cr),
-        base().split(1),
-        base().split(1000).pause(Duration::from_millis(1)),
-        base().burst(),
-        base().comments(),
-        base().extra_lines(),
-        base().bom(),
-        base().no_space(),
-        base().multiline(),
-        base().doubled_done(),
-        base().unterminated().doubled_done(),
-    ] {
+    let more = [unicode().line_end(LineEnd::Lf), unicode().unterminated().doubled_done()];
+    for behaviour in framings().into_iter().chain(more) {
         let label = format!("{behaviour:?}");
         let (events, end) = stream_with(OLD, behaviour).await;
         assert!(end.is_ok(), "{label}");

@@ -49,6 +49,16 @@ async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Val
     once(client, &format!("{PATH}/{id}"), is_so).await
 }
 
+/// All that a client may want of the batch at a path.
+pub async fn wanted(client: &Client, path: &str) -> [Answer; 4] {
+    [
+        client.get(path).await.unwrap(),
+        client.get(&format!("{path}/results")).await.unwrap(),
+        client.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
+        client.delete(path).await.unwrap(),
+    ]
+}
+
 pub async fn until_ended(client: &Client, id: &str) -> Value {
     until(client, id, |batch| batch["processing_status"] == "ended").await
 }
@@ -384,12 +394,7 @@ async fn a_batch_is_its_projects_alone_and_is_purged_with_it() {
     let others = second_workspace(&gateway).await;
     let path = format!("{PATH}/{id}");
     for other in [gateway.other_project().await, gateway.with_key(&others.api_key)] {
-        for answer in [
-            other.get(&path).await.unwrap(),
-            other.get(&format!("{path}/results")).await.unwrap(),
-            other.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
-            other.delete(&path).await.unwrap(),
-        ] {
+        for answer in wanted(&other, &path).await {
             answer.must_be(404);
         }
         assert_eq!(other.get(PATH).await.unwrap().json()["data"], json!([]));

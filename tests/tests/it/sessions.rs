@@ -124,7 +124,7 @@ async fn fifty_writers(clients: &[Client]) {
 
 #[tokio::test]
 async fn forks_share_history_and_snapshots_are_reproducible() {
-    let (gateway, client) = Gateway::start().await.and_client();
+    let (_gateway, client) = Gateway::start().await.and_client();
     let brief = json!({"type": "text_context", "content": "be brief"});
     let artifact = made(&client, "/v2/artifacts", brief).await;
     let plain = json!({"items": [artifact["id"]]});
@@ -203,7 +203,7 @@ async fn a_branch_is_found_by_a_name_that_no_other_branch_has() {
 
 #[cfg(feature = "flows")]
 #[tokio::test]
-async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
+async fn content_is_sealed_on_disk_gone_when_it_is_deleted_and_its_readers_are_in_the_audit() {
     let (gateway, client) = Gateway::start().await.and_client();
     let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
     let bytes = json!({"type": "binary_attachment", "content_base64": "/wD+"});
@@ -231,6 +231,25 @@ async fn content_is_sealed_on_disk_and_gone_when_it_is_deleted() {
     for path in [&session_path, &path] {
         assert_eq!(client.get(path).await.unwrap().status, 404, "{path}");
     }
+
+    // A person who reads content is in the audit.
+    let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
+    let session = made(&client, SESSIONS, json!({})).await;
+    append(&client, &events_of(&session), 0, CANARY).await;
+    let person = gateway.member(&gateway.admin(), "auditor@tide.example", "viewer").await;
+    let content = format!("/v2/artifacts/{}/content", id_of(&artifact));
+    for path in [content.clone(), format!("{}?include=content", events_of(&session)), events_of(&session)] {
+        assert_eq!(person.get(&path).await.status, 200, "{path}");
+        got(&client, &path).await;
+    }
+    let audit = gateway.get("/v2/audit?limit=100").await;
+    let rows = audit["data"].as_array().unwrap().iter();
+    let opened: Vec<_> = rows.filter(|row| text(&row["action"]).ends_with(".open")).collect();
+    let seen: BTreeSet<_> = opened.iter().map(|row| (text(&row["action"]), text(&row["actor"]))).collect();
+    let id = person.id.as_str();
+    assert_eq!(seen, BTreeSet::from([("artifact.open", id), ("session.open", id)]));
+    assert_eq!(opened.len(), 2, "the agent's own reading is none of it, nor is a list: {audit}");
+    assert!(!audit.to_string().contains(CANARY));
 }
 
 #[cfg(feature = "flows")]
@@ -324,29 +343,6 @@ async fn what_is_described_wrongly_or_may_not_be_retained_is_refused() {
     {
         problem(&client.post(path, &body).await.unwrap(), 403, "policy_forbids");
     }
-}
-
-#[cfg(feature = "flows")]
-#[tokio::test]
-async fn a_person_who_reads_content_is_in_the_audit() {
-    let (gateway, client) = Gateway::start().await.and_client();
-    let artifact = made(&client, "/v2/artifacts", json!({"type": "document", "content": CANARY})).await;
-    let session = made(&client, SESSIONS, json!({})).await;
-    append(&client, &events_of(&session), 0, CANARY).await;
-    let person = gateway.member(&gateway.admin(), "auditor@tide.example", "viewer").await;
-    let content = format!("/v2/artifacts/{}/content", id_of(&artifact));
-    for path in [content.clone(), format!("{}?include=content", events_of(&session)), events_of(&session)] {
-        assert_eq!(person.get(&path).await.status, 200, "{path}");
-        got(&client, &path).await;
-    }
-    let audit = gateway.get("/v2/audit?limit=100").await;
-    let rows = audit["data"].as_array().unwrap().iter();
-    let opened: Vec<_> = rows.filter(|row| text(&row["action"]).ends_with(".open")).collect();
-    let seen: BTreeSet<_> = opened.iter().map(|row| (text(&row["action"]), text(&row["actor"]))).collect();
-    let id = person.id.as_str();
-    assert_eq!(seen, BTreeSet::from([("artifact.open", id), ("session.open", id)]));
-    assert_eq!(opened.len(), 2, "the agent's own reading is none of it, nor is a list: {audit}");
-    assert!(!audit.to_string().contains(CANARY));
 }
 
 /// A request that names a session, in any dialect, is booked to it; its account is the session's.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::MINI;
 use crate::command::workspace;
-use crate::gateway::{Gateway, OWN, id_of};
+use crate::gateway::{Gateway, id_of};
+use crate::isolation::second_workspace;
 
 /// What journeys of their own say of calls that stay open, or run something: `agents::`, `tasks::` and `flows::`.
 const ELSEWHERE: [(&str, &str); 13] = [
@@ -65,9 +66,8 @@ async fn of_every_kind(gateway: &Gateway) -> Value {
     let file = client.post("/files", &body).await.unwrap().json();
     let body = json!({"app": MINI, "input": {"prompt": "hello"}, "session": "new"});
     let warm = client.post("/v1/run", &body).await.unwrap().json()["data"]["session_id"].clone();
-    gateway
-        .make("/v2/secrets", json!({"name": "A_SECRET", "value": "hidden", "hosts": ["a.example.com"]}))
-        .await;
+    let secret = json!({"name": "A_SECRET", "value": "hidden", "hosts": ["a.example.com"]});
+    gateway.make("/v2/secrets", secret).await;
     json!({
         "agents": agent["id"], "flows": flow["id"], "flowRuns": run["id"], "tasks": task, "apps": MINI,
         "chats": sent["data"]["assistant_message"]["chat_id"], "files": file["data"][0]["id"],
@@ -82,8 +82,7 @@ async fn of_every_kind(gateway: &Gateway) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_of_the_client_works_or_says_what_does() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let ids = of_every_kind(&gateway).await;
     let config = json!({"system_prompt": "Beep.", "core_app": {"ref": MINI}});
     let (team, member) = (&ids["teams"], &ids["member"]);
@@ -108,10 +107,7 @@ async fn every_call_of_the_client_works_or_says_what_does() {
         "artifacts.publish": [{"name": "x", "content": "hello"}],
         "artifacts.publishVersion": ["x", {"content": "hello"}],
     });
-    for (call, _) in ELSEWHERE {
-        calls[call] = Value::Null;
-    }
-    for call in LEFT_OUT {
+    for call in ELSEWHERE.map(|(call, _)| call).into_iter().chain(LEFT_OUT) {
         calls[call] = Value::Null;
     }
     let invited = json!({"email": "d@example.com", "role": "developer"});
@@ -144,46 +140,31 @@ async fn every_call_of_the_client_works_or_says_what_does() {
 
 #[tokio::test]
 async fn what_is_managed_is_that_of_its_caller_alone() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
+    let gateway = Gateway::keyed().await;
     let ids = of_every_kind(&gateway).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    let stranger = gateway.with_key(tenant["admin_key"].as_str().unwrap());
-    for (name, path) in [
-        ("agents", "agents"),
-        ("flows", "flows"),
-        ("engines", "engines"),
-        ("mcpServers", "mcp-servers"),
-        ("projects", "projects"),
-        ("teams", "teams"),
-    ] {
-        let path = format!("/v1/{path}/{}", ids[name].as_str().unwrap());
+    let stranger = gateway.with_key(&second_workspace(&gateway).await.admin_key);
+    for name in ["agents", "flows", "engines", "mcpServers", "projects", "teams"] {
+        let kind = if name == "mcpServers" { "mcp-servers" } else { name };
+        let path = format!("/v1/{kind}/{}", ids[name].as_str().unwrap());
         let found = stranger.get(&path).await.unwrap();
         assert_eq!((found.status, &found.json()["code"]), (404, &json!("not_found")), "{path}");
     }
-    for (name, path) in
-        [("apiKeys", "apikeys"), ("agents", "agents"), ("chats", "chats"), ("projects", "projects")]
-    {
-        let path = format!("/v1/{path}/{}", ids[name].as_str().unwrap());
+    for name in ["apiKeys", "agents", "chats", "projects"] {
+        let path = format!("/v1/{}/{}", name.to_lowercase(), ids[name].as_str().unwrap());
         assert_eq!(stranger.delete(&path).await.unwrap().status, 404, "{path}");
     }
-    for path in
-        ["agents/list", "flows/list", "flowruns/list", "engines/list", "mcp-servers/list", "chats/list"]
-    {
-        let listed = stranger.post(&format!("/{path}"), &json!({})).await.unwrap();
-        assert_eq!((listed.status, &listed.json()["data"]["items"]), (200, &json!([])), "{path}");
+    for kind in ["agents", "flows", "flowruns", "engines", "mcp-servers", "chats"] {
+        let listed = stranger.post(&format!("/{kind}/list"), &json!({})).await.unwrap();
+        assert_eq!((listed.status, &listed.json()["data"]["items"]), (200, &json!([])), "{kind}");
     }
     // A key that calls models alone manages nothing.
     let caller = gateway.client();
     assert_eq!(caller.post("/apikeys", &json!({"name": "more"})).await.unwrap().status, 403);
     // Who shows no key doesn't learn what there is.
     let nobody = harness::client::Client::new(&gateway.origin);
-    for (method, path) in [
-        (Method::GET, "/skills/x"),
-        (Method::GET, "/me"),
-        (Method::POST, "/apikeys"),
-        (Method::PUT, "/mcp-servers/x"),
-    ] {
+    let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
+    let calls = [(get.clone(), "/skills/x"), (get, "/me"), (post, "/apikeys"), (put, "/mcp-servers/x")];
+    for (method, path) in calls {
         let answer = nobody.call(method, path, &[], "{}".to_owned()).await.unwrap();
         assert_eq!(answer.status, 401, "{path}: {}", answer.text());
     }
@@ -193,17 +174,13 @@ async fn what_is_managed_is_that_of_its_caller_alone() {
 async fn wrong_calls_are_answered_as_the_client_reads_it() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
+    let oauth = json!({"slug": "x", "server_url": "http://x", "auth_type": "oauth"});
     for (path, body, status, code) in [
         ("agents", json!({"name": "x"}), 400, "missing_field"),
         ("agents", json!({"name": "x", "version": {"tools": []}}), 400, "invalid_value"),
         ("apikeys", json!({}), 400, "missing_field"),
         ("mcp-servers", json!({"slug": "x", "server_url": "file:///etc"}), 400, "base_url_refused"),
-        (
-            "mcp-servers",
-            json!({"slug": "x", "server_url": "http://x", "auth_type": "oauth"}),
-            501,
-            "no_counterpart",
-        ),
+        ("mcp-servers", oauth, 501, "no_counterpart"),
         ("projects/..%2f..%2fme", json!({"name": "x"}), 404, "not_found"),
         ("chats/list", json!({"cursor": "nonsense"}), 400, "invalid_cursor"),
         ("skills", json!({"name": "x"}), 501, "no_counterpart"),
@@ -215,11 +192,11 @@ async fn wrong_calls_are_answered_as_the_client_reads_it() {
         assert!(problem["detail"].is_string() && problem["request_id"].is_string(), "{problem}");
     }
     // The console's pages at the same addresses are for browsers.
-    let page =
-        admin.call(Method::GET, "/projects/x", &[("accept", "text/html")], String::new()).await.unwrap();
+    let accept = [("accept", "text/html")];
+    let page = admin.call(Method::GET, "/projects/x", &accept, String::new()).await.unwrap();
     assert!(page.status == 200 && page.text().contains("<html"), "{}", page.text());
     let put = admin.call(Method::PUT, "/agents/x", &[], "{}".to_owned()).await.unwrap();
-    assert_eq!((put.status, &put.json()["code"]), (405, &json!("method_not_allowed")));
+    assert_eq!(put.must_be(405).json()["code"], "method_not_allowed");
 }
 
 /// Each client has the envelope that it knows.

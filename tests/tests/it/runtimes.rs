@@ -12,12 +12,13 @@ use weights::Source;
 use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, problem, said};
+use crate::ask::{has, problem, said};
 use crate::command::Cli;
 use crate::first_request::{echo, node};
 use crate::gateway::{Gateway, NODE, id_of};
+use crate::isolation::second_workspace;
 use crate::played_runtime::PlayedRuntime;
-use crate::wait::{a_moment, found};
+use crate::wait::{a_moment, found, until};
 
 const MODEL: &str = "tidegate-demo";
 
@@ -67,9 +68,8 @@ impl Attic {
     }
 
     pub async fn start(&self) -> (Process, String) {
-        let (model, data, adapters) =
-            (workspace().join("builtin/model"), self.path("node"), self.path("adapters"));
-        let (model, data, adapters) = (text(&model), text(&data), text(&adapters));
+        let model = text(&workspace().join("builtin/model"));
+        let (data, adapters) = (text(&self.path("node")), text(&self.path("adapters")));
         let flags = ["--model", &model, "--name", MODEL, "--data-dir", &data, "--kv-memory", "64"];
         node(&[&flags[..], &["--adapters", &adapters]].concat()).await
     }
@@ -87,8 +87,8 @@ fn fact(node: &Value) -> &Value {
 async fn actions(gateway: &Gateway) -> Vec<String> {
     let audit = gateway.get("/v2/audit?limit=100").await;
     let rows = audit["data"].as_array().unwrap().iter();
-    let entries =
-        rows.map(|row| format!("{} {}", row["action"].as_str().unwrap(), row["detail"].as_str().unwrap()));
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    let entries = rows.map(|row| text(row, "action") + " " + &text(row, "detail"));
     entries.filter(|entry| ["adapter.", "train."].iter().any(|start| entry.starts_with(start))).collect()
 }
 
@@ -101,11 +101,8 @@ async fn refusals_are_the_nodes(gateway: &Gateway, cli: &Cli) {
     cli.run(&["adapters", "load", "nobody"]).failed(3);
     let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
     problem(&outside, 404, "not_found");
-    problem(
-        &admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap(),
-        400,
-        "invalid_value",
-    );
+    let weights = admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap();
+    problem(&weights, 400, "invalid_value");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,53 +115,37 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     assert_eq!(fact(&add(&cli, "attic", &base_url)), "tidegate");
 
     let runtime = cli.run(&["nodes", "runtime", "attic", "--json"]).json();
-    assert_eq!((&runtime["status"], &runtime["is_local_only"]), (&json!("ok"), &json!(true)), "{runtime}");
-    assert_eq!(runtime["models"][0]["id"], MODEL, "{runtime}");
+    has(&runtime, json!({"status": "ok", "is_local_only": true}));
     assert!(runtime["models"][0]["context_tokens"].as_u64().unwrap() > 0, "{runtime}");
-    assert_eq!(
-        (&runtime["adapters"]["registered"], &runtime["requests_open"]),
-        (&json!(1), &json!(0)),
-        "{runtime}"
-    );
+    has(&runtime, json!({"/adapters/registered": 1, "requests_open": 0, "/models/0/id": MODEL}));
     let output = cli.run(&["nodes", "runtime", "attic"]).ok();
     assert!(output.contains("1 of 64 known") && output.contains(MODEL), "{output}");
 
     let loaded = cli.run(&["adapters", "load", "law", "--wait", "--pin", "--json"]).json();
-    assert_eq!(
-        (&loaded["status"], &loaded["pinned"], &loaded["rank"]),
-        (&json!("loaded"), &json!(true), &json!(8)),
-        "{loaded}"
-    );
+    has(&loaded, json!({"status": "loaded", "pinned": true, "rank": 8}));
     let rows = cli.run(&["adapters", "list", "--json"]).lines();
     assert_eq!((&rows[0]["id"], &rows[0]["node"]), (&json!("law"), &json!("attic")), "{rows:?}");
     let table = cli.run(&["adapters", "list"]).ok();
     assert!(table.contains("law") && table.contains("loaded"), "{table}");
-    let made =
-        cli.run(&["adapters", "register", "statutes", "--path", "law", "--node", "attic", "--json"]).json();
-    assert_eq!(made["id"], "statutes", "{made}");
+    let register = ["adapters", "register", "statutes", "--path", "law", "--node", "attic", "--json"];
+    assert_eq!(cli.run(&register).json()["id"], "statutes");
     assert!(cli.run(&["adapters", "register", "statutes", "--path", "law"]).failed(6).contains("adapter"));
     assert_eq!(cli.run(&["adapters", "list", "--json"]).lines().len(), 2);
     cli.run(&["adapters", "unload", "statutes"]).ok();
 
     refusals_are_the_nodes(&gateway, &cli).await;
-    let done = actions(&gateway).await;
-    assert_eq!(
-        done,
-        [
-            "adapter.unload adapter statutes",
-            "adapter.register adapter statutes",
-            "adapter.load adapter law, pinned"
-        ]
-    );
+    let done = actions(&gateway).await.join("; ");
+    let unloaded = "adapter.unload adapter statutes; adapter.register adapter statutes";
+    assert_eq!(done, format!("{unloaded}; adapter.load adapter law, pinned"));
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     let reader = gateway.cli().env("TIDEGATE_API_KEY", &reader);
     assert_eq!(reader.run(&["adapters", "list", "--json"]).lines().len(), 1);
     reader.run(&["adapters", "load", "law"]).failed(5);
 
     // The answer comes from the requested model or adapter.
-    let ask = |model: &str| json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
-    let client = gateway.client();
-    let base = client.post(CHAT, &ask(MODEL)).await.unwrap();
+    let asked = json!([{"role": "user", "content": "What is Tidegate?"}]);
+    let ask = |model: &str| json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": asked});
+    let base = gateway.chat(&ask(MODEL)).await;
     let law = ask_when_known(&gateway, &ask("tidegate-demo:law")).await;
     assert_ne!(said(&base), law);
 }
@@ -173,7 +154,7 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
 async fn ask_when_known(gateway: &Gateway, body: &Value) -> String {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let answer = gateway.client().post(CHAT, body).await.unwrap();
+        let answer = gateway.chat(body).await;
         if answer.status == 200 {
             return said(&answer);
         }
@@ -192,12 +173,8 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     let cli = gateway.cli();
     let attic_id = id_of(&add(&cli, "attic", &base_url));
     let cellar_id = id_of(&add(&cli, "cellar", &cellar_url));
-    let rack = gateway
-        .make(
-            "/v2/byoc/nodes",
-            json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": NODE}),
-        )
-        .await;
+    let rack = json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": NODE});
+    let rack = gateway.make("/v2/byoc/nodes", rack).await;
     assert_eq!(fact(&rack), "other");
 
     // A runtime without a model supports no adapters: the list is still complete.
@@ -210,16 +187,10 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
 
     cellar.kill9().unwrap();
     let listed = gateway.get("/v2/adapters").await;
-    assert_eq!(
-        (&listed["data"][0]["id"], &listed["away"][0]["node"]),
-        (&json!("law"), &json!("cellar")),
-        "{listed}"
-    );
+    has(&listed, json!({"/data/0/id": "law", "/away/0/node": "cellar"}));
     let output = cli.run(&["adapters", "list"]);
-    assert!(
-        output.stdout.contains("law") && output.stderr.contains("The node cellar could not be reached"),
-        "{output:?}"
-    );
+    assert!(output.stdout.contains("law"), "{output:?}");
+    assert!(output.stderr.contains("The node cellar could not be reached"), "{output:?}");
     let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);
     assert!(away.contains("The node cellar"), "{away}");
 
@@ -232,8 +203,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     assert_eq!(gateway.emulator.journal().len(), before);
     assert_eq!(gateway.emulator.violations(), []);
 
-    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
-    let theirs = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    let theirs = gateway.with_key(&second_workspace(&gateway).await.admin_key);
     for path in [format!("/v2/byoc/nodes/{attic_id}/runtime"), format!("/v2/adapters?node={attic_id}")] {
         problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
     }
@@ -243,12 +213,12 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
 
 /// A job that is started again, paused, resumed and cancelled.
 fn paused_and_called_off(cli: &Cli, begin: &[&str]) -> String {
-    let long = cli.run(&[begin, &["--replace", "--epochs", "1000", "--json"]].concat()).json();
-    let long = id_of(&long);
+    let long = id_of(&cli.run(&[begin, &["--replace", "--epochs", "1000", "--json"]].concat()).json());
+    let status = || cli.run(&["train", "show", &long, "--json"]).json()["status"].clone();
     cli.run(&["train", "pause", &long]).ok();
-    assert_eq!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
+    assert_eq!(status(), "paused");
     cli.run(&["train", "resume", &long]).ok();
-    assert_ne!(cli.run(&["train", "show", &long, "--json"]).json()["status"], "paused");
+    assert_ne!(status(), "paused");
     cli.run(&["train", "cancel", &long]).ok();
     cli.run(&["train", "resume", &long]).failed(6);
     long
@@ -276,30 +246,24 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     let watched = cli.run(&[&begin[..], &["--epochs", "2", "--watch", "--json"]].concat()).lines();
     let steps: Vec<&Value> = watched.iter().filter(|event| event["kind"] == "progress").collect();
     assert_eq!(Some(steps.len() as u64), preview["outlook"]["steps"].as_u64(), "{watched:?}");
-    assert!(
-        steps.iter().all(|step| step["loss"].is_number() && step["learning_rate"].is_number()),
-        "{steps:?}"
-    );
+    let is_told = |step: &&Value| step["loss"].is_number() && step["learning_rate"].is_number();
+    assert!(steps.iter().all(is_told), "{steps:?}");
     assert!(steps.iter().any(|step| step["held_out_loss"].is_number()), "{steps:?}");
     assert_eq!(watched.last().unwrap()["kind"], "completed");
     // Once the end is reported, the adapter can be used at once.
     gateway.chat_ok(&crate::ask::question("tidegate-demo:tides")).await;
 
     let job = cli.run(&["train", "list", "--json"]).lines().remove(0);
-    assert_eq!(
-        (&job["status"], &job["result"]),
-        (&json!("completed"), &json!("tidegate-demo:tides")),
-        "{job}"
-    );
+    has(&job, json!({"status": "completed", "result": "tidegate-demo:tides"}));
     let id = id_of(&job);
     let output = cli.run(&["train", "show", &id]).ok();
-    assert!(
-        output.contains("completed") && output.contains("lora_rank") && output.contains("loss      "),
-        "{output}"
-    );
+    for word in ["completed", "lora_rank", "loss      "] {
+        assert!(output.contains(word), "{word}: {output}");
+    }
     let output = cli.run(&["train", "watch", &id, "--node", "attic"]).ok();
-    let words = ["completed: ask for tidegate-demo:tides", "held out"];
-    assert!(words.iter().all(|word| output.contains(word)), "{output}");
+    for words in ["completed: ask for tidegate-demo:tides", "held out"] {
+        assert!(output.contains(words), "{words}: {output}");
+    }
     let known = cli.run(&["adapters", "list", "--json"]).lines();
     assert!(known.iter().any(|adapter| adapter["id"] == "tides"), "{known:?}");
     cli.run(&["train", "cancel", &id]).failed(6);
@@ -329,21 +293,15 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
 async fn an_answer_of_another_version_is_refused() {
     let gateway = Gateway::start().await;
     let runtime = PlayedRuntime::start().await;
-    let node = json!({"name": "attic", "base_url": runtime.base_url});
-    let node = gateway.make("/v2/byoc/nodes", node).await;
+    let node = gateway.make("/v2/byoc/nodes", json!({"name": "attic", "base_url": runtime.base_url})).await;
     assert_eq!(fact(&node), "tidegate");
-    let load = |adapter: &str| {
-        let path = format!("/v2/adapters/{adapter}/load");
-        let admin = gateway.admin();
-        async move { admin.post(&path, &json!({})).await.unwrap() }
+    let load = async |adapter: &str| {
+        gateway.admin().post(&format!("/v2/adapters/{adapter}/load"), &json!({})).await.unwrap()
     };
     assert_eq!(load("law-1").await.status, 200);
     let document = problem(&load("law-2").await, 502, "node_unreadable");
-    let detail = document["detail"].as_str().unwrap();
-    assert!(
-        detail.starts_with("The node attic said something that can't be read: missing field `id`"),
-        "{detail}"
-    );
+    let said = "The node attic said something that can't be read: missing field `id`";
+    assert!(document["detail"].as_str().unwrap().starts_with(said), "{document}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -365,9 +323,9 @@ async fn workers_of_a_node_are_shown_and_destroyed_at_the_gateway() {
 
     let order = json!({"spec": {"command": "shell"}});
     let at_node = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-    let ordered = at_node.post("/v1/compute/workers?provider=exec", &order).await.unwrap();
-    assert_eq!(ordered.status, 202, "{}", ordered.text());
-    let id = ordered.json()["job_id"].as_str().unwrap().to_owned();
+    let ordered =
+        at_node.post("/v1/compute/workers?provider=exec", &order).await.unwrap().must_be(202).json();
+    let id = ordered["job_id"].as_str().unwrap();
     let is_now = async |status: &str| {
         found(&format!("the worker to be {status}"), async || {
             let listed = gateway.get("/v2/workers").await;
@@ -377,23 +335,19 @@ async fn workers_of_a_node_are_shown_and_destroyed_at_the_gateway() {
         .await
     };
     let running = is_now("running").await;
-    assert_eq!(
-        (&running["id"], &running["node"], &running["provider"], &running["spec"]["command"]),
-        (&json!(id), &json!("boss"), &json!("exec"), &json!("shell"))
-    );
+    has(&running, json!({"id": id, "node": "boss", "provider": "exec", "/spec/command": "shell"}));
     assert_eq!(running["steps"][0]["status"], "done", "{running:#}");
     let path = format!("/v2/workers/{id}");
-    found("its log", async || {
+    until("its log is there", async || {
         let shown = gateway.get(&format!("{path}/logs?node=boss")).await;
-        shown["log"].as_str().filter(|log| log.contains("tide comes in")).map(str::to_owned)
+        shown["log"].as_str().is_some_and(|log| log.contains("tide comes in"))
     })
     .await;
     let unknown = gateway.admin().get("/v2/workers/worker-0/logs?node=boss").await.unwrap();
     problem(&unknown, 404, "worker_not_found");
     let destroy = async |body: Value| gateway.admin().post(&format!("{path}/destroy"), &body).await.unwrap();
     problem(&destroy(json!({})).await, 400, "missing_field");
-    let ending = destroy(json!({"node": "boss"})).await;
-    assert_eq!(ending.status, 200, "{}", ending.text());
+    destroy(json!({"node": "boss"})).await.must_be(200);
     is_now("destroyed").await;
     let audit = gateway.get("/v2/audit?limit=20").await;
     let acts = audit["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "worker.destroy");

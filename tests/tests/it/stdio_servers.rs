@@ -216,13 +216,9 @@ async fn a_program_that_misbehaves_does_no_harm() {
         let answer = client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
         (outcome(&gateway, &answer).await, last_result(&gateway))
     };
+    let words = json!({"words": "bad token s3cr3t-of-the-shop"});
     for (tool, arguments, expected, part) in [
-        (
-            "exit",
-            json!({"words": "bad token s3cr3t-of-the-shop"}),
-            "unreachable",
-            "program ended: bad token ***",
-        ),
+        ("exit", words, "unreachable", "program ended: bad token ***"),
         ("long", json!({"bytes": 6 * 1_024 * 1_024}), "unreachable", "more than the gateway reads"),
         ("hang", json!({}), "timeout", ""),
     ] {

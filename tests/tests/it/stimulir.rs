@@ -9,12 +9,13 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::ChildStdout;
 
 use crate::WITHIN;
-use crate::ask::{MINI, question};
+use crate::ask::{MINI, has, question};
 use crate::command::{Done, workspace};
 use crate::first_request::echo;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::person::Person;
 use crate::runtimes::Attic;
+use crate::wait::{found, until};
 
 /// The client with a home of its own, in which it keeps its files.
 pub struct Client {
@@ -69,35 +70,23 @@ impl Client {
     }
 
     pub async fn json(&self, arguments: &[&str]) -> Value {
-        let done = self.run(&[arguments, &["--json"]].concat()).await;
-        assert_eq!(done.code, 0, "{arguments:?}: {}{}", done.stdout, done.stderr);
-        serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stdout))
+        self.run(&[arguments, &["--json"]].concat()).await.json()
     }
 
     /// What it shows of an error, in one line.
     pub async fn refused(&self, arguments: &[&str], status: u16) -> String {
         let done = self.run(arguments).await;
         let shown = unboxed(&format!("{}{}", done.stdout, done.stderr));
-        assert!(
-            done.code == 1 && shown.contains(&format!("HTTP {status} ")),
-            "{arguments:?} {}: {shown}",
-            done.code
-        );
+        assert_eq!(done.code, 1, "{arguments:?}: {shown}");
+        assert!(shown.contains(&format!("HTTP {status} ")), "{arguments:?}: {shown}");
         shown
     }
 }
 
 /// A message without the frame that the client draws around it.
 pub fn unboxed(text: &str) -> String {
-    let words =
-        text.split(|c: char| c.is_whitespace() || "─│╭╮╰╯".contains(c)).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ")
-}
-
-async fn gateway() -> Gateway {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    gateway
+    let words = text.split(|c: char| c.is_whitespace() || "─│╭╮╰╯".contains(c));
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn columns(row: &Value) -> [&Value; 4] {
@@ -106,17 +95,12 @@ fn columns(row: &Value) -> [&Value; 4] {
 
 #[tokio::test]
 async fn models_are_listed_and_asked() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let client = Client::with(&gateway, &gateway.founded.api_key);
     let listed = client.run(&["models"]).await;
     assert!(listed.stdout.contains("gpt-4o-mini"), "{}{}", listed.stdout, listed.stderr);
-    let said = client.run(&["infer", "chat", "hello there", "--model", MINI]).await;
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(
-        said.stdout.contains("You said: hello there") && said.stdout.contains("out tokens"),
-        "{}",
-        said.stdout
-    );
+    let said = client.run(&["infer", "chat", "hello there", "--model", MINI]).await.ok();
+    assert!(said.contains("You said: hello there") && said.contains("out tokens"), "{}", said);
     let streamed = client.run(&["infer", "chat", "hello there", "--model", MINI, "--stream"]).await;
     assert_eq!((streamed.code, streamed.stdout.trim()), (0, "You said: hello there"), "{}", streamed.stderr);
     let raw = client.json(&["infer", "chat", "hello", "--model", MINI, "--max-tokens", "16"]).await;
@@ -129,50 +113,45 @@ async fn models_are_listed_and_asked() {
 
 #[tokio::test]
 async fn who_calls_and_where() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let me = client.json(&["whoami"]).await;
-    assert_eq!((&me["auth_kind"], &me["api_base"]), (&json!("api_key"), &json!(gateway.origin)), "{me}");
-    let own = gateway.get("/v2/me").await;
+    has(&me, json!({"auth_kind": "api_key", "api_base": gateway.origin}));
     let listed = client.json(&["workspace", "list"]).await;
-    assert_eq!(listed[0]["id"], own["workspace_id"], "{listed}");
+    assert_eq!(listed[0]["id"], gateway.get("/v2/me").await["workspace_id"], "{listed}");
     let projects = client.json(&["project", "list"]).await;
     let ours = gateway.get("/v2/projects").await;
-    assert_eq!(projects[0]["id"], ours["data"][0]["id"], "{projects}");
-    assert_eq!(projects[0]["is_default"], true, "{projects}");
+    has(&projects[0], json!({"id": ours["data"][0]["id"], "is_default": true}));
     // A key under the prefix that the client looks for is the same key.
     let prefixed = Client::at(&gateway)
         .env("STIMULIR_ACCESS_TOKEN", &format!("hyb_{}", gateway.founded.admin_key))
         .env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id);
     let same = prefixed.json(&["whoami"]).await;
-    assert_eq!((&same["user_id"], &same["auth_kind"]), (&me["user_id"], &json!("api_key")), "{same}");
-    let said = prefixed.run(&["infer", "chat", "hello", "--model", MINI]).await;
-    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    has(&same, json!({"user_id": me["user_id"], "auth_kind": "api_key"}));
+    prefixed.run(&["infer", "chat", "hello", "--model", MINI]).await.ok();
 }
 
 #[tokio::test]
 async fn keys_are_made_used_and_revoked() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let made = client.json(&["keys", "create", "--name", "their key", "--expires-in-days", "7"]).await;
     let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
     assert!(key.starts_with("hyb_tg_") && made["env"] == "prod", "{made}");
     let ours = gateway.get(&format!("/v2/api-keys/{id}")).await;
-    assert_eq!((&ours["name"], &ours["environment"]), (&json!("their key"), &json!("production")), "{ours}");
-    assert_eq!((&ours["scopes"], &ours["expires_at"]), (&json!(["inference", "read"]), &made["expires_at"]));
+    has(&ours, json!({"name": "their key", "environment": "production"}));
+    has(&ours, json!({"scopes": ["inference", "read"], "expires_at": made["expires_at"]}));
 
     let theirs = Client::with(&gateway, key);
-    let said = theirs.run(&["infer", "chat", "hello", "--model", MINI]).await;
-    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    theirs.run(&["infer", "chat", "hello", "--model", MINI]).await.ok();
     assert_eq!(theirs.run(&["usage"]).await.code, 0);
     let forbidden = theirs.refused(&["keys", "create", "--name", "another"], 403).await;
     assert!(forbidden.contains("admin"), "{forbidden}");
 
     let listed = client.json(&["keys", "list"]).await;
-    let row = listed["api_keys"].as_array().unwrap().iter().find(|row| row["id"] == id).unwrap();
-    assert_eq!((&row["status"], row.get("key")), (&json!("active"), None), "{row}");
-    let revoked = client.run(&["keys", "revoke", id, "--yes"]).await;
-    assert_eq!(revoked.code, 0, "{}", revoked.stderr);
+    let key = row(&listed["api_keys"], "id", id);
+    assert_eq!((&key["status"], key.get("key")), (&json!("active"), None), "{key}");
+    client.run(&["keys", "revoke", id, "--yes"]).await.ok();
     let listed = client.json(&["keys", "list"]).await;
     assert!(!listed.to_string().contains(id), "{listed}");
     assert!(client.json(&["keys", "list", "--include-revoked"]).await.to_string().contains(id));
@@ -195,9 +174,9 @@ async fn provider_credentials_are_kept_and_verified() {
     let id = gateway.credential("openai", OWN).await;
     let listed = client.json(&["byok", "list"]).await;
     let row = &listed["credentials"][0];
-    assert_eq!((&row["id"], &row["label"]), (&json!(id), &json!("openai of ours")), "{listed}");
+    has(row, json!({"id": id, "label": "openai of ours"}));
     let verified = client.json(&["byok", "verify", &id]).await;
-    assert_eq!((&verified["status"], &verified["last_error"]), (&json!("valid"), &Value::Null), "{verified}");
+    has(&verified, json!({"status": "valid", "last_error": null}));
     let bad = gateway.credential("nebius", "sk-nobodys-0000000000000000000000000000").await;
     assert_eq!(client.json(&["byok", "verify", &bad]).await["status"], "invalid");
     let table = client.run(&["byok", "list"]).await;
@@ -216,23 +195,21 @@ async fn provider_credentials_are_kept_and_verified() {
 
 #[tokio::test]
 async fn amounts_are_in_pounds_where_a_rate_is_known() {
-    let environment =
-        [("TIDEGATE_STIMULIR_POUNDS_PER_DOLLAR", "0.5"), ("TIDEGATE_STIMULIR_POUNDS_DAY", "2026-11-26")];
-    let gateway = Gateway::with(config(), &environment).await;
+    let (rate, day) = ("TIDEGATE_STIMULIR_POUNDS_PER_DOLLAR", "TIDEGATE_STIMULIR_POUNDS_DAY");
+    let gateway = Gateway::with(config(), &[(rate, "0.5"), (day, "2026-11-26")]).await;
     gateway.account("openai", POOL).await;
     gateway.chat_ok(&question(MINI)).await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
-    let summary = crate::wait::found("the request to be booked", async || {
+    let summary = found("the request to be booked", async || {
         let summary = client.json(&["usage", "--window", "7d"]).await;
         (summary["totals"]["requests"] == 1).then_some(summary)
-    });
-    let summary = summary.await;
+    })
+    .await;
     let totals = &summary["totals"];
     let micros = totals["cost_micros"].as_i64().unwrap();
     assert!(micros > 0, "{summary}");
     let half = micros / 2 + i64::from(micros % 4 == 3);
-    assert_eq!(totals["cost_micro_gbp"], half, "{summary}");
-    assert_eq!(totals["cost_gbp"], half as f64 / 1_000_000.0, "{summary}");
+    has(totals, json!({"cost_micro_gbp": half, "cost_gbp": half as f64 / 1_000_000.0}));
     assert_eq!(summary["exchange_rate"], json!({"gbp_per_usd": "0.5", "day": "2026-11-26"}), "{summary}");
     let snapshot = client.json(&["billing", "snapshot"]).await;
     assert_eq!(snapshot["mtd"]["cost_micro_gbp"], half, "{snapshot}");
@@ -241,34 +218,27 @@ async fn amounts_are_in_pounds_where_a_rate_is_known() {
 
 #[tokio::test]
 async fn usage_and_bills_are_those_of_v2() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     gateway.node("theirs", &["tide-1"]).await;
     let asking = Client::with(&gateway, &gateway.founded.api_key);
     for model in [MINI, MINI, "tide-1"] {
-        let said = asking.run(&["infer", "chat", "hello", "--model", model]).await;
-        assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+        asking.run(&["infer", "chat", "hello", "--model", model]).await.ok();
     }
     let client = Client::with(&gateway, &gateway.founded.admin_key);
-    let ours = crate::wait::found("the requests to be booked", async || {
+    let ours = found("the requests to be booked", async || {
         let sums = gateway.get("/v2/usage?window=7d").await["data"][0].clone();
         (sums["requests"] == 3).then_some(sums)
-    });
-    let ours = ours.await;
+    })
+    .await;
     for group in ["model", "provider", "day"] {
         let theirs = client.json(&["usage", "--window", "7d", "--group-by", group]).await;
         assert_eq!(columns(&theirs["totals"]), columns(&ours), "{theirs}");
-        let requests =
-            theirs["points"].as_array().unwrap().iter().map(|point| point["requests"].as_u64().unwrap());
+        let points = theirs["points"].as_array().unwrap();
+        let requests = points.iter().map(|point| point["requests"].as_u64().unwrap());
         assert_eq!(requests.sum::<u64>(), 3, "{theirs}");
-        assert!(
-            theirs["points"].as_array().unwrap().iter().all(|point| point["label"].is_string()),
-            "{theirs}"
-        );
-        assert_eq!(
-            (&theirs["currency"], theirs["totals"].get("cost_gbp")),
-            (&json!("USD"), None),
-            "{theirs}"
-        );
+        assert!(points.iter().all(|point| point["label"].is_string()), "{theirs}");
+        let pounds = theirs["totals"].get("cost_gbp");
+        assert_eq!((&theirs["currency"], pounds), (&json!("USD"), None), "{theirs}");
     }
     assert_eq!(client.run(&["usage", "--window", "month"]).await.code, 0);
 
@@ -286,26 +256,17 @@ async fn usage_and_bills_are_those_of_v2() {
         assert!(shown.contains(mode), "{shown}");
     }
     let reconciled = client.json(&["billing", "reconcile"]).await;
-    assert_eq!(
-        (&reconciled["status"], &reconciled["requests"]),
-        (&json!("reconciled"), &json!(3)),
-        "{reconciled}"
-    );
+    has(&reconciled, json!({"status": "reconciled", "requests": 3}));
 
     let file = client.home.path().join("events.json");
     let path = file.display().to_string();
-    let exported = client.run(&["billing", "export-events", "--output", &path, "--mode", "byoc"]).await;
-    assert_eq!(exported.code, 0, "{}{}", exported.stdout, exported.stderr);
+    client.run(&["billing", "export-events", "--output", &path, "--mode", "byoc"]).await.ok();
     let events: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let event = &events["events"][0];
-    assert_eq!(
-        (&events["count"], &event["mode"], &event["status"]),
-        (&json!(1), &json!("byoc"), &json!("completed"))
-    );
+    has(&events, json!({"count": 1, "/events/0/mode": "byoc", "/events/0/status": "completed"}));
     let request = gateway.get(&format!("/v2/requests/{}", id_of(event))).await;
-    assert!(
-        event["latency_ms"].as_u64().unwrap() * 1000 <= request["timeline"]["settled_us"].as_u64().unwrap()
-    );
+    let settled_us = request["timeline"]["settled_us"].as_u64().unwrap();
+    assert!(event["latency_ms"].as_u64().unwrap() * 1000 <= settled_us, "{event} {request}");
 }
 
 /// Runs one of the scripts that drive the client's Python packages; returns what it prints.
@@ -335,13 +296,8 @@ async fn the_python_sdk_calls_models_and_reads_what_it_did() {
     let driven: Value = serde_json::from_str(&drive(&client, "stimulir_sdk.py", &arguments).await).unwrap();
     assert_eq!(driven["agent"], json!(["success", "You said: Tides of Brest", null]), "{driven}");
     assert!(driven["models"].to_string().contains("gpt-4o-mini") && driven["image"] == 1, "{driven}");
-    assert_eq!(
-        (&driven["adapters"], &driven["jobs"], &driven["peers"]),
-        (&json!([]), &json!([]), &json!([]))
-    );
-    assert_eq!(driven["stored"], "The tide is high", "{driven}");
-    assert_eq!(driven["objects"], json!([[true, "tides.txt", 16]]), "{driven}");
-    assert_eq!((&driven["folders"], &driven["left"]), (&json!([[1, 16]]), &json!([])), "{driven}");
+    has(&driven, json!({"adapters": [], "jobs": [], "peers": [], "stored": "The tide is high"}));
+    has(&driven, json!({"objects": [[true, "tides.txt", 16]], "folders": [[1, 16]], "left": []}));
     assert_eq!(driven["prompts"][0], 501, "{driven}");
     assert!(driven["prompts"][1].as_str().unwrap().contains("/v2/artifacts"), "{driven}");
     // The provider is sent none of the client's own fields, and the tag is the request's.
@@ -349,11 +305,10 @@ async fn the_python_sdk_calls_models_and_reads_what_it_did() {
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!((sent.get("tags"), sent.get("stimulir")), (None, None), "{sent}");
     assert_eq!(gateway.emulator.violations(), []);
-    let tagged = crate::wait::found("the tagged request", async || {
-        let rows = gateway.get("/v2/requests?tag=journey").await;
-        rows["data"].as_array().unwrap().first().cloned()
-    });
-    assert_eq!(tagged.await["operation"], "chat");
+    until("the tagged request is booked", async || {
+        gateway.get("/v2/requests?tag=journey").await["data"][0]["operation"] == "chat"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -380,10 +335,8 @@ async fn the_mcp_server_of_the_client_has_its_tools() {
 async fn speech_pictures_and_recordings_go_through() {
     let (gateway, key) = of_every_kind().await;
     let client = Client::with(&gateway, &key);
-    let said = client
-        .run_with(&["voice", "tts", "--output", "said.mp3", "--voice", "alloy"], "The tide is high")
-        .await;
-    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    let speak = ["voice", "tts", "--output", "said.mp3", "--voice", "alloy"];
+    client.run_with(&speak, "The tide is high").await.ok();
     assert!(std::fs::metadata(client.home.path().join("said.mp3")).unwrap().len() > 0);
     std::fs::write(client.home.path().join("heard.wav"), b"a recording").unwrap();
     let heard = client.json(&["voice", "stt", "heard.wav", "--model", "openai/whisper-1"]).await;
@@ -391,26 +344,20 @@ async fn speech_pictures_and_recordings_go_through() {
     // A stream of sound has no counterpart, and neither has a session whose address names no model.
     let raw = gateway.with_key(&key);
     let stream = raw.get("/api/v1/inference/audio/transcriptions/stream").await.unwrap();
-    assert_eq!((stream.status, &stream.json()["error"]["code"]), (501, &json!("no_counterpart")));
+    assert_eq!(stream.must_be(501).json()["error"]["code"], "no_counterpart");
 }
 
 #[tokio::test]
 async fn traces_are_exported() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let asking = Client::with(&gateway, &gateway.founded.api_key);
     for model in [MINI, MINI, "nobody/nothing"] {
         asking.run(&["infer", "chat", "hello", "--model", model]).await;
     }
-    crate::wait::until("the requests are booked", async || {
-        gateway.get("/v2/requests").await["data"].as_array().unwrap().len() >= 2
-    })
-    .await;
+    gateway.listed(2).await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
-    let export = async |arguments: &[&str]| {
-        let done = client.run(&[&["traces", "export"], arguments].concat()).await;
-        assert_eq!(done.code, 0, "{arguments:?}: {}{}", done.stdout, done.stderr);
-        done.stdout
-    };
+    let export =
+        async |arguments: &[&str]| client.run(&[&["traces", "export"], arguments].concat()).await.ok();
     let lines = export(&["--status", "completed"]).await;
     let rows: Vec<Value> = lines.trim().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let ours = gateway.get("/v2/requests?outcome=completed").await;
@@ -433,11 +380,11 @@ async fn traces_are_exported() {
     client.refused(&["traces", "export", "--from", "yesterday"], 400).await;
 }
 
+/// A command that waits, what it prints, and the code that it printed.
+type Waiting = (tokio::process::Child, BufReader<ChildStdout>, String);
+
 /// Runs a command of the client that waits for a person, and returns it with the code that it prints.
-async fn waiting(
-    client: &Client,
-    arguments: &[&str],
-) -> (tokio::process::Child, BufReader<ChildStdout>, String) {
+async fn waiting(client: &Client, arguments: &[&str]) -> Waiting {
     let mut command = client.command("stimulir");
     let mut child = command.env("PYTHONUNBUFFERED", "1").args(arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -456,14 +403,9 @@ async fn waiting(
 }
 
 /// Lets a command that waits go on, and returns its exit code.
-async fn answered(
-    person: &Person,
-    waiting: (tokio::process::Child, BufReader<ChildStdout>, String),
-    yes: bool,
-) -> i32 {
+async fn answered(person: &Person, waiting: Waiting, yes: bool) -> i32 {
     let (mut child, mut rest, code) = waiting;
-    let answer = person.post("/v2/device/approve", json!({"user_code": code, "approve": yes})).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    person.post("/v2/device/approve", json!({"user_code": code, "approve": yes})).await.must_be(200);
     let mut text = String::new();
     tokio::time::timeout(WITHIN * 2, rest.read_to_string(&mut text)).await.unwrap().unwrap();
     child.wait().await.unwrap().code().unwrap()
@@ -471,49 +413,39 @@ async fn answered(
 
 #[tokio::test]
 async fn a_person_lets_the_client_in_and_out() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let owner = gateway.owner().await;
     let client = Client::at(&gateway);
     assert_eq!(answered(&owner, waiting(&client, &["login", "--headless"]).await, false).await, 1);
     assert_eq!(client.run(&["keys", "list"]).await.code, 1);
     assert_eq!(answered(&owner, waiting(&client, &["login", "--headless"]).await, true).await, 0);
     let me = client.json(&["whoami"]).await;
-    assert_eq!((&me["email"], &me["auth_kind"]), (&json!("owner@localhost"), &json!("cli_token")), "{me}");
+    has(&me, json!({"email": "owner@localhost", "auth_kind": "cli_token"}));
     assert_eq!(me["workspace_id"], gateway.founded.workspace_id.as_str(), "{me}");
-    let keys = gateway.get("/v2/api-keys").await;
-    let is_signed_in = |row: &&Value| row["name"].as_str().unwrap().ends_with("(signed in)");
-    let token = keys["data"].as_array().unwrap().iter().find(is_signed_in).unwrap();
+    let key_of = async |purpose: &str| {
+        let keys = gateway.get("/v2/api-keys").await["data"].as_array().unwrap().clone();
+        keys.into_iter().find(|key| key["name"].as_str().unwrap().contains(purpose)).unwrap()
+    };
+    let token = key_of("(signed in)").await;
     let ends = reconcilers::moment::read(token["expires_at"].as_str().unwrap(), "expires_at").unwrap() / 1000;
     assert!(me["token_expires_at"].as_u64().unwrap().abs_diff(ends) < 60, "{me} {token}");
     // A command asks for a key of its own, which ends with it.
-    let said = client.run(&["infer", "chat", "hello", "--model", MINI]).await;
-    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
-    let keys = gateway.get("/v2/api-keys").await;
-    let of_command = |row: &&Value| row["name"].as_str().unwrap().starts_with("session cli-inference-");
-    let session = keys["data"].as_array().unwrap().iter().find(of_command).unwrap();
-    assert_eq!(
-        (&session["status"], &session["scopes"]),
-        (&json!("revoked"), &json!(["inference"])),
-        "{session}"
-    );
+    client.run(&["infer", "chat", "hello", "--model", MINI]).await.ok();
+    let session = key_of("session cli-inference-").await;
+    has(&session, json!({"status": "revoked", "scopes": ["inference"]}));
     // Its set-up of a project writes where an application's SDKs find the gateway, and a request of its own arrives.
-    let setup =
-        client.run(&["setup", "--yes", "--tool", "none", "--model", MINI, "--env-file", ".env"]).await;
-    assert!(setup.code == 0 && setup.stdout.contains("replied in"), "{}{}", setup.stdout, setup.stderr);
-    let printed = client.run(&["codex", "token"]).await;
-    assert!(
-        printed.code == 0 && printed.stdout.trim().starts_with("hyb_tg_"),
-        "{}{}",
-        printed.stdout,
-        printed.stderr
-    );
-    let raw = gateway.with_key(printed.stdout.trim());
+    let setup = ["setup", "--yes", "--tool", "none", "--model", MINI, "--env-file", ".env"];
+    let setup = client.run(&setup).await.ok();
+    assert!(setup.contains("replied in"), "{setup}");
+    let printed = client.run(&["codex", "token"]).await.ok();
+    assert!(printed.trim().starts_with("hyb_tg_"), "{printed}");
+    let raw = gateway.with_key(printed.trim());
     let message = json!({"model": MINI, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]});
     let said = raw.post("/api/v1/inference/v1/messages", &message).await.unwrap();
-    assert_eq!((said.status, &said.json()["type"]), (200, &json!("message")), "{}", said.text());
-    let out = client.run(&["logout", "--remote"]).await;
-    assert!(out.code == 0 && out.stdout.contains("Revoked this CLI token"), "{}{}", out.stdout, out.stderr);
-    let token = gateway.get(&format!("/v2/api-keys/{}", id_of(token))).await;
+    assert_eq!(said.must_be(200).json()["type"], "message");
+    let out = client.run(&["logout", "--remote"]).await.ok();
+    assert!(out.contains("Revoked this CLI token"), "{out}");
+    let token = gateway.get(&format!("/v2/api-keys/{}", id_of(&token))).await;
     assert_eq!(token["status"], "revoked", "{token}");
     assert_eq!(client.run(&["usage"]).await.code, 1);
 }
@@ -521,7 +453,7 @@ async fn a_person_lets_the_client_in_and_out() {
 /// The key of a developer's sign-in may not make keys: a command is given that key itself.
 #[tokio::test]
 async fn a_developer_who_signed_in_asks_models() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let owner = gateway.owner().await;
     let developer = gateway.member(&owner.client(), "dev@example.com", "developer").await;
     let client = Client::at(&gateway);
@@ -535,21 +467,20 @@ async fn a_developer_who_signed_in_asks_models() {
 
 #[tokio::test]
 async fn a_machine_is_paired_and_serves() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let owner = gateway.owner().await;
     let (_node, base_url) = echo().await;
     let client = Client::at(&gateway);
     let runtime = base_url.trim_end_matches("/v1");
-    let pair =
-        ["compute", "pair", "--runtime-url", runtime, "--once", "--backend", "npu", "--memory-gb", "16"];
+    let machine = ["--once", "--backend", "npu", "--memory-gb", "16"];
+    let pair = [&["compute", "pair", "--runtime-url", runtime][..], &machine].concat();
     assert_eq!(answered(&owner, waiting(&client, &pair).await, true).await, 0);
     let nodes = gateway.get("/v2/byoc/nodes").await;
     let node = &nodes["data"][0];
     let peer = node["name"].as_str().unwrap();
     assert!(peer.starts_with("gpu-") && node["base_url"] == base_url.as_str(), "{node}");
-    assert_eq!((&node["metadata"]["memory_gb"], &node["status"]), (&json!(16.0), &json!("ready")), "{node}");
-    let said = gateway.chat(&crate::ask::question("echo")).await;
-    assert_eq!(said.status, 200, "{}", said.text());
+    has(node, json!({"/metadata/memory_gb": 16.0, "status": "ready"}));
+    gateway.chat_ok(&question("echo")).await;
     let saved = std::fs::read(client.home.path().join(".stimulir/compute-device.json")).unwrap();
     let saved: Value = serde_json::from_slice(&saved).unwrap();
     let device = gateway.with_key(saved["access_token"].as_str().unwrap());
@@ -560,57 +491,45 @@ async fn a_machine_is_paired_and_serves() {
     assert_eq!(beat().await.json()["status"], "ready");
     let admin = Client::with(&gateway, &gateway.founded.admin_key);
     let listed = admin.json(&["compute", "peers", "list"]).await;
-    assert_eq!(
-        (&listed["peers"][0]["id"], &listed["peers"][0]["reachable"]),
-        (&node["id"], &json!(true)),
-        "{listed}"
-    );
-    let removed = admin.run(&["compute", "peers", "remove", node["id"].as_str().unwrap(), "--yes"]).await;
-    assert_eq!(removed.code, 0, "{}{}", removed.stdout, removed.stderr);
+    has(&listed["peers"][0], json!({"id": node["id"], "reachable": true}));
+    admin.run(&["compute", "peers", "remove", node["id"].as_str().unwrap(), "--yes"]).await.ok();
     assert_eq!(beat().await.status, 404, "it is told to pair again");
     let added = admin.json(&["compute", "peers", "add", "--name", "rack", "--realtime", runtime]).await;
     assert_eq!(added["peer"]["name"], "rack", "{added}");
-    admin
-        .refused(&["compute", "peers", "add", "--name", "grpc", "--grpc", "http://10.0.0.5:9090"], 501)
-        .await;
+    let grpc = ["compute", "peers", "add", "--name", "grpc", "--grpc", "http://10.0.0.5:9090"];
+    admin.refused(&grpc, 501).await;
     // The node itself has no peers, and lists itself.
     let direct = admin.json(&["compute", "peers", "list", "--endpoint", runtime]).await;
-    assert_eq!((&direct["peers"][0]["self"], &direct["peers"][1]), (&json!(true), &Value::Null), "{direct}");
+    has(&direct["peers"], json!({"/0/self": true, "/1": null}));
     assert_eq!(admin.run(&["models", "--endpoint", runtime]).await.code, 0);
 }
 
 #[tokio::test]
 async fn adapters_and_jobs_of_a_node() {
-    let gateway = gateway().await;
+    let gateway = Gateway::keyed().await;
     let attic = Attic::new();
     attic.write("law", 1);
     let (_node, base_url) = attic.start().await;
     gateway.make("/v2/byoc/nodes", json!({"name": "attic", "base_url": base_url})).await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let loaded = client.json(&["lab", "adapters", "load", "law"]).await;
-    assert_eq!((&loaded["id"], &loaded["node"]), (&json!("law"), &json!("attic")), "{loaded}");
+    has(&loaded, json!({"id": "law", "node": "attic"}));
     let listed = client.json(&["lab", "adapters", "list"]).await;
     assert_eq!(listed["adapters"][0]["spec"], json!({"id": "law", "version": 1, "rank": 8}), "{listed}");
     let table = client.run(&["lab", "adapters", "list"]).await.stdout;
     assert!(table.contains("law") && table.contains("attic:"), "{table}");
-    let one = client.run(&["lab", "adapters", "get", "law"]).await;
-    assert!(one.code == 0 && one.stdout.contains("backend attic"), "{}{}", one.stdout, one.stderr);
+    let one = client.run(&["lab", "adapters", "get", "law"]).await.ok();
+    assert!(one.contains("backend attic"), "{one}");
     client.refused(&["lab", "adapters", "get", "nobody"], 404).await;
     let lines = std::fs::read_to_string(attic.lines("lines.jsonl", 40)).unwrap();
     let order = json!({"data": lines, "model": "tidegate-demo", "adapter": "tides", "epochs": 200});
-    let started = gateway.admin().post("/v2/train/jobs", &order).await.unwrap();
-    assert_eq!(started.status, 200, "{}", started.text());
-    let job = id_of(&started.json());
+    let job = id_of(&gateway.admin().post("/v2/train/jobs", &order).await.unwrap().must_be(200).json());
     let jobs = client.json(&["lab", "jobs", "list"]).await;
-    assert_eq!(
-        (&jobs["jobs"][0]["job_id"], jobs["jobs"].as_array().unwrap().len()),
-        (&json!(job), 1),
-        "{jobs}"
-    );
-    let view = client.run(&["lab", "jobs", "get", &job]).await;
-    assert!(view.code == 0 && view.stdout.contains("sft-peft-lora"), "{}{}", view.stdout, view.stderr);
+    has(&jobs["jobs"], json!({"/0/job_id": job, "/1": null}));
+    let view = client.run(&["lab", "jobs", "get", &job]).await.ok();
+    assert!(view.contains("sft-peft-lora"), "{view}");
     assert_eq!(client.run(&["lab", "jobs", "cancel", &job, "--yes"]).await.code, 0);
-    crate::wait::until("the job is cancelled", async || {
+    until("the job is cancelled", async || {
         gateway.get(&format!("/v2/train/jobs/{job}")).await["status"] == "cancelled"
     })
     .await;

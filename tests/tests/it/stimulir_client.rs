@@ -6,33 +6,29 @@ use harness::client::Client as Raw;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::ask::MINI;
+use crate::ask::{MINI, has};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
+use crate::isolation::second_workspace;
 use crate::runtimes::Attic;
 use crate::stimulir::{Client, drive, of_every_kind, unboxed};
 
 #[tokio::test]
 async fn tenants_stay_apart() {
-    let gateway = Gateway::start().await;
-    gateway.credential("openai", OWN).await;
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
-    let (theirs, project) = (tenant["admin_key"].as_str().unwrap(), &gateway.founded.project_id);
+    let gateway = Gateway::keyed().await;
+    let theirs = &second_workspace(&gateway).await.admin_key;
+    let project = &gateway.founded.project_id;
     let own = gateway.make("/v2/api-keys", json!({"name": "of the first"})).await;
     let first = &gateway.founded.workspace_id;
     let raw = gateway.with_key(theirs);
     // Whichever way another workspace is named, it is answered like one that does not exist.
     for (name, value) in [("x-business-profile-id", first), ("x-project-id", project)] {
         let strange = gateway.with_key(theirs).header(name, value);
-        for path in
-            ["users/me", "workspace/api-keys/", "usage/summary", "billing/hybrie/snapshot", "workspace/byok/"]
-        {
+        let paths = "users/me workspace/api-keys/ usage/summary billing/hybrie/snapshot workspace/byok/";
+        for path in paths.split(' ') {
             let answer = strange.get(&format!("/api/v1/{path}")).await.unwrap();
-            assert_eq!(
-                (answer.status, &answer.json()["error"]["code"]),
-                (404, &json!("not_found")),
-                "{name} {path}"
-            );
+            let code = &answer.json()["error"]["code"];
+            assert_eq!((answer.status, code), (404, &json!("not_found")), "{name} {path}");
         }
         let asking = Client::with(&gateway, &gateway.founded.api_key);
         let other = if name == "x-project-id" { "STIMULIR_PROJECT_ID" } else { "STIMULIR_WORKSPACE_ID" };
@@ -59,6 +55,7 @@ async fn tenants_stay_apart() {
 async fn wrong_requests_are_told_in_the_form_that_the_client_reads() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
+    let file = json!({"decision_runtime_url": "file:///etc"});
     let posts = [
         ("workspace/api-keys/", json!({}), 400),
         ("workspace/api-keys/", json!([]), 400),
@@ -72,42 +69,31 @@ async fn wrong_requests_are_told_in_the_form_that_the_client_reads() {
         ("cli/device/token", json!({"device_code": "nonsense"}), 400),
         ("cli/inference/session-key", json!({"runtime_session_id": "x", "ttl_seconds": -1}), 400),
         ("devices/register", json!({"peer_id": "x", "business_profile_id": "ws_of_others"}), 404),
-        (
-            "devices/register",
-            json!({"peer_id": "x", "capabilities": {"decision_runtime_url": "file:///etc"}}),
-            400,
-        ),
+        ("devices/register", json!({"peer_id": "x", "capabilities": file}), 400),
         ("hybrie/adapters/..%2f..%2fme/load", json!({}), 404),
         ("users/me", json!({}), 405),
         ("nothing/here", json!({}), 404),
     ];
     for (path, body, status) in posts {
         let answer = admin.post(&format!("/api/v1/{path}"), &body).await.unwrap();
-        let error = &answer.json()["error"];
         assert_eq!(answer.status, status, "{path} {body}: {}", answer.text());
-        assert!(
-            error["message"].is_string() && answer.json()["detail"]["error"] == error["code"],
-            "{}",
-            answer.text()
-        );
+        let told = answer.json();
+        assert!(told["error"]["message"].is_string(), "{told}");
+        assert_eq!(told["detail"]["error"], told["error"]["code"], "{told}");
     }
-    let gets = [
-        "usage/summary?window=99y",
-        "usage/summary?group_by=mood",
-        "usage/events?limit=0",
-        "usage/events?mode=x",
-        "workspace/traces/export?format=xml",
-    ];
-    for path in gets {
+    let usage =
+        "usage/summary?window=99y usage/summary?group_by=mood usage/events?limit=0 usage/events?mode=x";
+    for path in usage.split(' ').chain(["workspace/traces/export?format=xml"]) {
         assert_eq!(admin.get(&format!("/api/v1/{path}")).await.unwrap().status, 400, "{path}");
     }
     let name = "n".repeat(2 << 20);
     let long = admin.post("/api/v1/workspace/api-keys/", &json!({"name": name})).await.unwrap();
-    assert_eq!((long.status, &long.json()["error"]["code"]), (413, &json!("body_too_large")));
-    let pending = json!({"device_code": admin.post("/api/v1/cli/device/code", &json!({"client_name": "a"})).await.unwrap().json()["device_code"]});
+    assert_eq!(long.must_be(413).json()["error"]["code"], "body_too_large");
+    let begun = admin.post("/api/v1/cli/device/code", &json!({"client_name": "a"})).await.unwrap().json();
+    let pending = json!({"device_code": begun["device_code"]});
     for code in ["authorization_pending", "slow_down"] {
         let poll = admin.post("/api/v1/cli/device/token", &pending).await.unwrap();
-        assert_eq!((poll.status, &poll.json()["detail"]["error"]), (400, &json!(code)));
+        assert_eq!(poll.must_be(400).json()["detail"]["error"], code);
     }
 }
 
@@ -116,8 +102,7 @@ async fn stored(gateway: &Gateway, name: &str) -> (String, String) {
     let made = json!({"filename": name, "business_profile_id": gateway.founded.workspace_id});
     let made = gateway.client().post("/api/v1/tenant-objects/upload-url", &made).await.unwrap().json();
     let path = made["upload_url"].as_str().unwrap().strip_prefix(&*gateway.origin).unwrap().to_owned();
-    let sent = Raw::new(&gateway.origin).call(Method::PUT, &path, &[], name.to_owned()).await.unwrap();
-    assert_eq!(sent.status, 200, "{}", sent.text());
+    Raw::new(&gateway.origin).call(Method::PUT, &path, &[], name.to_owned()).await.unwrap().must_be(200);
     let key = made["storage_key"].as_str().unwrap().to_owned();
     (key.split_once('/').unwrap().1.to_owned(), key)
 }
@@ -129,9 +114,8 @@ fn storing(gateway: &Gateway, key: &str) -> Client {
 /// The path of a link that the client makes of a file.
 async fn linked(gateway: &Gateway, id: &str, seconds: &str) -> String {
     let client = storing(gateway, &gateway.founded.api_key);
-    let done = client.run(&["storage", "link", id, "--expires-in", seconds]).await;
-    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
-    done.stdout.trim().strip_prefix(&*gateway.origin).unwrap_or_else(|| panic!("{}", done.stdout)).to_owned()
+    let done = client.run(&["storage", "link", id, "--expires-in", seconds]).await.ok();
+    done.trim().strip_prefix(&*gateway.origin).unwrap_or_else(|| panic!("{}", done)).to_owned()
 }
 
 #[tokio::test]
@@ -140,37 +124,29 @@ async fn stored_objects_are_the_files_of_the_project() {
     let client = storing(&gateway, &gateway.founded.api_key);
     let page = "<!doctype html><script>alert(1)</script>";
     std::fs::write(client.home.path().join("page.html"), page).unwrap();
-    let uploaded = client.run(&["storage", "upload", "page.html"]).await;
-    assert_eq!(uploaded.code, 0, "{}{}", uploaded.stdout, uploaded.stderr);
-    let key = uploaded.stdout.lines().last().unwrap().trim();
+    let uploaded = client.run(&["storage", "upload", "page.html"]).await.ok();
+    let key = uploaded.lines().last().unwrap().trim();
     let listed = client.json(&["storage", "list"]).await;
     let ours = gateway.get("/v2/files").await["data"][0].clone();
     let id = id_of(&ours);
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
-    assert_eq!((&listed[0]["id"], &listed[0]["storage_key"]), (&ours["id"], &json!(key)), "{listed}");
-    assert_eq!(
-        (&listed[0]["filename"], &listed[0]["size_bytes"], &listed[0]["content_type"]),
-        (&json!("page.html"), &json!(page.len()), &ours["content_type"])
-    );
+    has(&listed[0], json!({"id": ours["id"], "storage_key": key}));
+    has(&listed[0], json!({"filename": "page.html", "size_bytes": page.len()}));
+    assert_eq!(listed[0]["content_type"], ours["content_type"], "{listed}");
     let folders = client.json(&["storage", "folders"]).await;
-    assert_eq!(
-        (&folders[0]["id"], &folders[0]["object_count"]),
-        (&ours["project_id"], &json!(1)),
-        "{folders}"
-    );
-    let got = client.run(&["storage", "get", "--key", key, "--output", "got.html"]).await;
-    assert_eq!(got.code, 0, "{}{}", got.stdout, got.stderr);
+    has(&folders[0], json!({"id": ours["project_id"], "object_count": 1}));
+    client.run(&["storage", "get", "--key", key, "--output", "got.html"]).await.ok();
     assert_eq!(std::fs::read_to_string(client.home.path().join("got.html")).unwrap(), page);
     // Whoever has the address reads the file, which runs in no page of this origin.
     let path = linked(&gateway, &id, "600").await;
-    let read = Raw::new(&gateway.origin).get(&path).await.unwrap();
-    assert_eq!((read.status, read.text().as_str()), (200, page));
+    let read = Raw::new(&gateway.origin).get(&path).await.unwrap().must_be(200);
+    assert_eq!(read.text(), page);
     let guards = ["x-content-type-options", "content-security-policy", "cache-control"];
     let guards = guards.map(|name| read.header(name).unwrap_or_default().to_owned());
     assert_eq!(guards, ["nosniff", "default-src 'none'; sandbox", "no-store"]);
     assert!(read.header("content-disposition").unwrap().starts_with("attachment;"), "{:?}", read.headers);
     let head = Raw::new(&gateway.origin).call(Method::HEAD, &path, &[], "").await.unwrap();
-    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.must_be(200).body.len(), 0);
     // Who made an address is in the audit as who read the file.
     let audit = gateway.get("/v2/audit?limit=50").await;
     let is_read = |row: &Value| row["action"] == "file.read" && row["target"] == id.as_str();
@@ -188,7 +164,7 @@ async fn stored_objects_are_the_files_of_the_project() {
 async fn a_link_is_of_one_file_for_its_time() {
     let mut gateway = Gateway::start().await;
     let ((id, key), (other, _)) = (stored(&gateway, "one").await, stored(&gateway, "two").await);
-    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let tenant = second_workspace(&gateway).await;
     let path = linked(&gateway, &id, "999999").await;
     let nobody = Raw::new(&gateway.origin);
     let status = async |path: &str| nobody.get(path).await.unwrap().status;
@@ -198,7 +174,7 @@ async fn a_link_is_of_one_file_for_its_time() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let ends: u128 = until.parse().unwrap();
     assert!(ends <= now + 3_600_000, "{ends} is more than an hour after {now}");
-    let (later, theirs) = ((ends + 1).to_string(), tenant["workspace_id"].as_str().unwrap());
+    let (later, theirs) = ((ends + 1).to_string(), &*tenant.workspace_id);
     let last = if signature.ends_with('0') { "1" } else { "0" };
     let forged = format!("{}{last}", &signature[..signature.len() - 1]);
     for wrong in [
@@ -225,7 +201,7 @@ async fn a_link_is_of_one_file_for_its_time() {
         client.refused(&["storage", "delete", &id], 404).await;
         assert_eq!(client.json(&["storage", "list"]).await, json!([]));
     }
-    let strange = gateway.with_key(tenant["admin_key"].as_str().unwrap());
+    let strange = gateway.with_key(&tenant.admin_key);
     let objects = "/api/v1/tenant-objects";
     for (at, body) in [
         (format!("{objects}/{id}/access-url"), json!({})),
@@ -244,14 +220,19 @@ async fn a_link_is_of_one_file_for_its_time() {
     assert!(!logged.contains(signature), "{logged}");
 }
 
+const LOOP: &str = "501: call an app with `POST /v1/run`, or run the loop in your application";
+const BYOK: &str = "works for providers that need a secret alone; add others, which have an address of yours, with `POST \
+                    /v2/provider-credentials`";
+const FUSION: &str = "works with a model alias called `stimulir/fusion`, as any alias does: `POST /v2/model-aliases`; a panel \
+                      of models has no counterpart";
+const REALTIME: &str = "400 that says to name the model in the address: set `STIMULIR_REALTIME_URL` to \
+                        `wss://…/api/v1/inference/realtime?model=…`; frames go to the provider as they are";
+
 /// What a journey of its own says of a command that waits for a person, or changes what others need.
 const ELSEWHERE: [(&str, &str); 14] = [
-    ("agent", "501: call an app with `POST /v1/run`, or run the loop in your application"),
-    ("attach", "501: call an app with `POST /v1/run`, or run the loop in your application"),
-    (
-        "byok add",
-        "works for providers that need a secret alone; add others, which have an address of yours, with `POST /v2/provider-credentials`",
-    ),
+    ("agent", LOOP),
+    ("attach", LOOP),
+    ("byok add", BYOK),
     ("codex configure", "works: it writes files of its own machine"),
     ("codex restore", "works: it writes files of its own machine"),
     ("codex sync-models", "works: it writes files of its own machine, from what an installed Codex says"),
@@ -268,19 +249,10 @@ const ELSEWHERE: [(&str, &str); 14] = [
 /// Commands whose result depends on what is not there in this journey, with why they count as they do.
 const NOTED: [(&str, &str); 6] = [
     ("codex model", "works: it reads files of its own machine"),
-    (
-        "fusion",
-        "works with a model alias called `stimulir/fusion`, as any alias does: `POST /v2/model-aliases`; a panel of models has no counterpart",
-    ),
+    ("fusion", FUSION),
     ("tunnel stop", "works: it stops a program of its own machine"),
-    (
-        "voice realtime-say",
-        "400 that says to name the model in the address: set `STIMULIR_REALTIME_URL` to `wss://…/api/v1/inference/realtime?model=…`; frames go to the provider as they are",
-    ),
-    (
-        "voice sts",
-        "400 that says to name the model in the address: set `STIMULIR_REALTIME_URL` to `wss://…/api/v1/inference/realtime?model=…`; frames go to the provider as they are",
-    ),
+    ("voice realtime-say", REALTIME),
+    ("voice sts", REALTIME),
     ("tunnel configure", "works: it writes files of its own machine"),
 ];
 
@@ -314,23 +286,19 @@ async fn every_command_of_the_client_works_or_says_what_does() {
     attic.write("law", 1);
     let (_node, base_url) = attic.start().await;
     gateway.make("/v2/byoc/nodes", json!({"name": "attic", "base_url": base_url})).await;
-    let spare = id_of(
-        &gateway
-            .make("/v2/byoc/nodes", json!({"name": "spare", "base_url": gateway.emulator.base_url()}))
-            .await,
-    );
+    let spare = json!({"name": "spare", "base_url": gateway.emulator.base_url()});
+    let spare = id_of(&gateway.make("/v2/byoc/nodes", spare).await);
     let lines = std::fs::read_to_string(attic.lines("lines.jsonl", 40)).unwrap();
     let order = json!({"data": lines, "model": "tidegate-demo", "adapter": "tides", "epochs": 200});
     let job = id_of(&gateway.admin().post("/v2/train/jobs", &order).await.unwrap().json());
     let key = id_of(&gateway.make("/v2/api-keys", json!({"name": "to be revoked"})).await);
-    let (credential, gone) =
-        (gateway.credential("nebius", OWN).await, gateway.credential("together_ai", OWN).await);
+    let credential = gateway.credential("nebius", OWN).await;
+    let gone = gateway.credential("together_ai", OWN).await;
     let ((kept, storage_key), (dropped, _)) = (stored(&gateway, "a").await, stored(&gateway, "b").await);
     let (own, _) = gateway.key(json!({"name": "everything", "scopes": ["inference", "read", "admin"]})).await;
     let client = Client::with(&gateway, &own)
         .env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id)
         .env("COLUMNS", "1000")
-        .env("STIMULIR_PROJECT_ID", &gateway.founded.project_id)
         .env("STIMULIR_PROJECT_ID", &gateway.founded.project_id);
     let mut known = json!({
         "billing export-events": ["--output", "events.json"],

@@ -66,8 +66,7 @@ async fn a_list_is_no_object() {
         (Method::POST, "/v2/projects", r#"["x"]"#, Value::Null),
         (Method::POST, "/v2/projects", r#"{"name": "x", "limits": [5, 6]}"#, json!("limits")),
     ] {
-        let answer = admin.call(method, path, &json, body).await.unwrap();
-        let problem = problem(&answer, 400, "invalid_value");
+        let problem = problem(&admin.call(method, path, &json, body).await.unwrap(), 400, "invalid_value");
         assert_eq!(problem["param"], param, "{problem}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("expected an object, not an array"), "{detail}");
@@ -116,8 +115,7 @@ async fn methods_and_forms_are_negotiated() {
     assert_eq!(other.header("allow"), Some("POST, GET, HEAD, OPTIONS"));
     let form = [("content-type", "application/x-www-form-urlencoded")];
     problem(&call(Method::POST, "/v2/projects", &form, "name=p").await, 415, "unsupported_media_type");
-    let page = call(Method::GET, "/v2/projects", &[("accept", "text/html")], "").await;
-    problem(&page, 406, "not_acceptable");
+    problem(&call(Method::GET, "/v2/projects", &[("accept", "text/html")], "").await, 406, "not_acceptable");
     let csv = call(Method::GET, "/v2/usage?format=csv", &[("accept", "text/csv")], "").await;
     assert_eq!((csv.status, csv.header("content-type")), (200, Some("text/csv; charset=utf-8")));
     let wrong = call(Method::POST, "/v2/routes", &[json], r#"{"scope": {"tag": 4}}"#).await;

@@ -68,8 +68,7 @@ async fn a_missed_cache_is_found(gateway: &Gateway) -> Value {
     has(found, json!({"requests": 5, "subject": CLAUDE, "/mend/page": page}));
     let filter = found["filter"].as_str().unwrap();
     let path = format!("/v2/requests?filter={}", filter.replace(' ', "%20").replace('>', "%3E"));
-    let listed = gateway.get(&path).await;
-    assert_eq!(listed["data"].as_array().unwrap().len(), 6, "{filter}");
+    assert_eq!(gateway.get(&path).await["data"].as_array().unwrap().len(), 6, "{filter}");
     for id in found["request_ids"].as_array().unwrap() {
         assert!(records.iter().any(|record| record["id"] == *id), "{id}");
     }
@@ -100,8 +99,7 @@ async fn repeated_prompts_cost_what_the_price_book_says() {
     let ids: Vec<_> = listed["data"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
     assert_eq!(ids, [other["id"].clone(), one["id"].clone(), report["id"].clone()]);
     assert_eq!(listed["data"][2]["spent_micros"], finding(&report, "missed_cache")["money_micros"]);
-    let shown = gateway.get(&format!("{PATH}/{}", id_of(&report))).await;
-    assert_eq!(shown, report, "it stays as it was signed");
+    assert_eq!(gateway.get(&format!("{PATH}/{}", id_of(&report))).await, report, "it stays as it was signed");
 }
 
 #[tokio::test]
@@ -176,8 +174,7 @@ async fn tenants_never_meet_in_reports() {
     let report = made(&gateway.admin(), json!({"window": "24h"})).await;
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let stranger = gateway.with_key(other["admin_key"].as_str().unwrap());
-    let own = made(&stranger, json!({"window": "24h"})).await;
-    has(&own, json!({"/sample/traces": 0, "/score/points": 0}));
+    has(&made(&stranger, json!({"window": "24h"})).await, json!({"/sample/traces": 0, "/score/points": 0}));
     let of_project = json!({"window": "24h", "project_id": gateway.founded.project_id});
     assert_eq!(made(&stranger, of_project).await["sample"]["traces"], 0);
     assert_eq!(stranger.get(PATH).await.unwrap().json()["data"].as_array().unwrap().len(), 2);

@@ -65,8 +65,7 @@ async fn two_commands_and_an_answer() {
     assert!(text.contains("isn't a model") && text.ends_with("hello there"), "{text}");
     let streamed = client.post(CHAT, &streaming("echo")).await.unwrap();
     let how = ["agent-execution-profile", "agent-resolved-provider", "agent-node-id"];
-    let how = how.map(|name| streamed.header(name));
-    assert_eq!(how, [Some("byoc"), Some("byoc"), node["id"].as_str()]);
+    assert_eq!(how.map(|name| streamed.header(name)), [Some("byoc"), Some("byoc"), node["id"].as_str()]);
     assert!(said(&streamed).ends_with("hello there"));
     billed_as_byoc(&Client::new(&origin).bearer(admin).within(WITHIN), 2).await;
     // The application key calls models, and reads nothing of the workspace.

@@ -180,8 +180,7 @@ async fn a_project_inherits_its_workspaces_policy_and_may_only_tighten_it() {
     }
     let own = policy(&gateway, json!({"retention": "zero", "allowed_models": ["openai/gpt-4o*"]})).await;
     let looser = json!({"allowed_models": ["mistral/"]});
-    let answer = gateway.patched(&format!("{POLICIES}/{}", id_of(&own)), looser).await;
-    problem(&answer, 400, "policy_loosens");
+    problem(&gateway.patched(&format!("{POLICIES}/{}", id_of(&own)), looser).await, 400, "policy_loosens");
     let effective = gateway.get(&format!("{POLICIES}/effective?project_id={project}")).await;
     has(&effective, json!({"policy_ids": [wide["id"], own["id"]], "allowed_models": ["openai/gpt-4o*"]}));
     has(

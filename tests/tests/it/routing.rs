@@ -38,8 +38,7 @@ async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &
     let journal = gateway.emulator.journal();
     assert_eq!(journal.len(), before + 1);
     assert_eq!(journal[before].key.as_deref(), Some(level.secret.as_str()), "scope {}", level.scope);
-    let request = gateway.settled(&trace_of(&answer)).await;
-    has(&request, json!({"tag": TAG, "/plan/route_id": route}));
+    has(&gateway.settled(&trace_of(&answer)).await, json!({"tag": TAG, "/plan/route_id": route}));
 }
 
 #[tokio::test]
@@ -226,6 +225,5 @@ async fn a_route_drops_a_providers_own_tools_where_it_says_so() {
     let told = send().await;
     assert_eq!((told.status, told.json()["error"]["param"].clone()), (400, json!("tools[0]")));
     gateway.route(json!({"scope": {"model": HAIKU}, "hosted_tools": "drop"})).await;
-    let answer = send().await.must_be(200);
-    assert!(answer.header("agent-dropped-params").unwrap().contains("tools[0]"));
+    assert!(send().await.must_be(200).header("agent-dropped-params").unwrap().contains("tools[0]"));
 }

@@ -93,8 +93,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
         (RESPONSES, tool(json!({"type": search})), "hosted_tool_unpriced", "tools", search),
     ] {
         let body = if path == CHAT { question(MINI) } else { json!({"model": MINI, "input": "hello"}) };
-        let answer = gateway.client().post(path, &with(body, more)).await.unwrap();
-        let error = refused(&answer, 400, code);
+        let error = refused(&gateway.client().post(path, &with(body, more)).await.unwrap(), 400, code);
         assert!(error["param"] == param && error["message"].as_str().unwrap().contains(word), "{error}");
     }
     assert_eq!(sent(&gateway).len(), 0);

@@ -29,14 +29,12 @@ fn clamped() -> Value {
     json!({"temperature": temperature, "top_p": {"max": 0.9, "clamp": false}})
 }
 
-#[tokio::test]
-async fn defaults_are_set_and_values_moved_in_every_dialect() {
-    let gateway = gateway(clamped()).await;
+async fn defaults_are_set_and_values_moved_in_every_dialect(gateway: &Gateway) {
     let post = async |path: &str, body: Value| {
         let answer = gateway.client().post(path, &body).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert!(answer.header(RELEASE).is_some(), "{path}");
-        sent(&gateway).pop().unwrap()
+        sent(gateway).pop().unwrap()
     };
     let turn = json!([{"role": "user", "content": "hello"}]);
     let parts = json!([{"role": "user", "parts": [{"text": "hello"}]}]);
@@ -61,7 +59,7 @@ async fn defaults_are_set_and_values_moved_in_every_dialect() {
     }
     // The model itself is not the alias.
     gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(sent(&gateway).pop().unwrap().get("temperature"), None);
+    assert_eq!(sent(gateway).pop().unwrap().get("temperature"), None);
 }
 
 #[tokio::test]
@@ -79,19 +77,19 @@ async fn a_value_outside_is_refused_by_name_and_the_plan_shows_the_rest() {
     let plan = gateway.plan(json!({"request": question("auto")})).await;
     let set = json!([{"name": "temperature", "before": null, "after": "0.7"}]);
     assert_eq!(plan["alias_parameters"], set, "{plan}");
+    defaults_are_set_and_values_moved_in_every_dialect(&gateway).await;
+    the_policy_clamps_after_the_release(&gateway).await;
 }
 
 /// The project's policy has the last word, and a pinned release its own rules.
-#[tokio::test]
-async fn the_policy_clamps_after_the_release() {
-    let gateway = gateway(clamped()).await;
+async fn the_policy_clamps_after_the_release(gateway: &Gateway) {
     let first = gateway.get(&format!("{ALIASES}/auto")).await;
     let policy = json!({"temperature": {"max": 0.4, "default": 0.1, "clamp": true}});
     let policy = json!({"project_id": gateway.founded.project_id, "parameters": policy});
     gateway.make("/v2/policies", policy).await;
     let temperature = async |model: &str| {
         gateway.chat_ok(&question(model)).await;
-        sent(&gateway).pop().unwrap()["temperature"].clone()
+        sent(gateway).pop().unwrap()["temperature"].clone()
     };
     assert_eq!(temperature("auto").await, 0.4, "the release's default, moved");
     assert_eq!(temperature(MINI).await, 0.1, "the policy's own");

@@ -19,11 +19,10 @@ async fn a_lists_query_is_read_for_every_scope() {
         gateway.with_key(key).get("/v2/workspaces?limit=AAA").await.unwrap().must_be(400);
         assert_eq!(gateway.with_key(key).get("/v2/workspaces?limit=1").await.unwrap().status, 200);
     }
+    the_served_document_is_the_checked_in_one(&gateway).await;
 }
 
-#[tokio::test]
-async fn the_served_document_is_the_checked_in_one() {
-    let gateway = Gateway::start().await;
+async fn the_served_document_is_the_checked_in_one(gateway: &Gateway) {
     let served = gateway.client().get("/v2/openapi.json").await.unwrap().must_be(200);
     let kept = std::fs::read(workspace().join("docs/openapi.json")).unwrap();
     assert_eq!(served.json(), serde_json::from_slice::<Value>(&kept).unwrap());
@@ -42,10 +41,7 @@ fn the_document_is_valid_by_another_program() {
 }
 
 /// Every answer carries a request id, whoever called which route.
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn every_answer_has_a_request_id() {
-    let gateway = Gateway::start().await;
+async fn every_answer_has_a_request_id(gateway: &Gateway) {
     let stranger = Client::new(&gateway.origin);
     let paths = "/health/live /health/ready /metrics / /v1/models /v2/projects /v2/nowhere /nowhere";
     for path in paths.split(' ') {
@@ -78,10 +74,7 @@ async fn a_list_is_no_object() {
 
 /// A route of an alias that nobody made is refused like any wrong field, a token that nobody made by a code of
 /// its own.
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn an_unknown_alias_and_an_unknown_join_token_are_refused() {
-    let gateway = Gateway::start().await;
+async fn an_unknown_alias_and_an_unknown_join_token_are_refused(gateway: &Gateway) {
     let admin = gateway.admin();
     let route = json!({"scope": {"alias": "fast"}});
     let refused = problem(&admin.post("/v2/routes", &route).await.unwrap(), 400, "invalid_value");
@@ -123,6 +116,9 @@ async fn methods_and_forms_are_negotiated() {
     assert_eq!(wrong["errors"][0]["pointer"], "#/scope/tag", "{wrong}");
     let window = problem(&admin.get("/v2/usage?window=x").await.unwrap(), 400, "invalid_value");
     assert!(window.get("errors").is_none(), "{window}");
+    every_answer_has_a_request_id(&gateway).await;
+    an_unknown_alias_and_an_unknown_join_token_are_refused(&gateway).await;
+    a_version_is_answered_and_an_unknown_one_refused(&gateway).await;
 }
 
 #[cfg(feature = "control")]
@@ -155,10 +151,7 @@ async fn a_cursor_is_good_for_one_list() {
 }
 
 /// A supported dated version is echoed, and an unsupported one is refused before anything is done.
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_version_is_answered_and_an_unknown_one_refused() {
-    let gateway = Gateway::start().await;
+async fn a_version_is_answered_and_an_unknown_one_refused(gateway: &Gateway) {
     let (admin, stranger) = (gateway.admin(), Client::new(&gateway.origin));
     let version = admin.get("/v2/projects").await.unwrap().header("tidegate-version").unwrap().to_owned();
     let is_of_a_date = |at, c: char| if [4, 7].contains(&at) { c == '-' } else { c.is_ascii_digit() };

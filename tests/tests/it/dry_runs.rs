@@ -156,10 +156,7 @@ async fn a_route_for_requests_with_tools_moves_those_that_had_some() {
     assert_eq!(found["moves"][0]["examples"], json!(with_tools), "{found}");
 }
 
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
-    let (gateway, records) = gateway().await;
+async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly(gateway: &Gateway, records: &[Value]) {
     let body = json!({"route": {"profiles": ["managed_provider"]}});
     for (query, compared, matched) in [
         ("?sample=3", 3, 10),
@@ -168,7 +165,7 @@ async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
         ("?tag=nothing", 0, 0),
         (&format!("?since={}", records[7]["started_at"].as_str().unwrap()), 3, 3),
     ] {
-        let found = dry_run(&gateway, &format!("{OF_ROUTES}{query}"), body.clone()).await;
+        let found = dry_run(gateway, &format!("{OF_ROUTES}{query}"), body.clone()).await;
         let counted = ["compared", "matched", "has_more"].map(|name| found["requests"][name].clone());
         assert_eq!(counted, [json!(compared), json!(matched), json!(false)], "{query}: {found}");
         assert_eq!(found["changed"], compared, "{query}: {found}");
@@ -178,7 +175,8 @@ async fn the_filter_says_which_requests_and_a_sample_is_taken_evenly() {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn a_wrong_dry_run_is_refused_as_its_save_would_be_and_another_tenant_sees_nothing() {
-    let (gateway, _) = gateway().await;
+    let (gateway, records) = gateway().await;
+    the_filter_says_which_requests_and_a_sample_is_taken_evenly(&gateway, &records).await;
     let route = gateway.route(json!({"scope": {"model": MINI}, "profiles": ["byok"]})).await;
     let admin = gateway.admin();
     for (body, status, code, param) in [
@@ -213,12 +211,10 @@ async fn a_wrong_dry_run_is_refused_as_its_save_would_be_and_another_tenant_sees
     let body = json!({"route": {"profiles": ["managed_provider"]}});
     has(&tried(&stranger, OF_ROUTES, body).await.json(), json!({"/requests/matched": 0, "changed": 0}));
     problem(&tried(&stranger, OF_ROUTES, json!({"route_id": route, "remove": true})).await, 404, "not_found");
+    a_release_is_tried_for_all_or_for_a_part_of_the_callers(&gateway).await;
 }
 
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn a_release_is_tried_for_all_or_for_a_part_of_the_callers() {
-    let (gateway, _) = gateway().await;
+async fn a_release_is_tried_for_all_or_for_a_part_of_the_callers(gateway: &Gateway) {
     let made = gateway.make(ALIASES, json!({"name": "auto", "targets": [{"model": MINI}]})).await;
     let at = format!("{ALIASES}/auto/dry-run");
     for _ in 0..20 {
@@ -226,18 +222,18 @@ async fn a_release_is_tried_for_all_or_for_a_part_of_the_callers() {
     }
     gateway.listed(30).await;
     let big = json!([{"model": BIG}]);
-    let all = dry_run(&gateway, &at, json!({"targets": big})).await;
+    let all = dry_run(gateway, &at, json!({"targets": big})).await;
     assert_eq!(counts(&all), [20, 0, 0], "only those that name the alias: {all}");
     has(&all["moves"][0], json!({"/from/model": MINI, "/to/model": BIG}));
     for (percent, changed) in [(0, 0), (100, 20)] {
-        let part = dry_run(&gateway, &at, json!({"targets": big, "percent": percent})).await;
+        let part = dry_run(gateway, &at, json!({"targets": big, "percent": percent})).await;
         assert_eq!(part["changed"], changed, "{percent} %: {part}");
     }
     let half = json!([{"model": MINI, "weight": 1}, {"model": BIG, "weight": 1}]);
-    let [changed, unchanged, _] = counts(&dry_run(&gateway, &at, json!({"targets": half})).await);
+    let [changed, unchanged, _] = counts(&dry_run(gateway, &at, json!({"targets": half})).await);
     assert!(changed > 0 && unchanged > 0 && changed + unchanged == 20, "{changed} and {unchanged}");
     let installed = gateway.make(&format!("{ALIASES}/auto/releases"), json!({"targets": big})).await;
-    let named = dry_run(&gateway, &at, json!({"release_id": installed["id"]})).await;
+    let named = dry_run(gateway, &at, json!({"release_id": installed["id"]})).await;
     assert_eq!(named["changed"], 20, "{named}");
     for (body, status, param) in [
         (json!({}), 400, "targets"),

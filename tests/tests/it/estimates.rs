@@ -159,10 +159,7 @@ async fn clients_that_expect_usage_are_told_the_estimate() {
     }
 }
 
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess() {
-    let gateway = gateway().await;
+async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess(gateway: &Gateway) {
     gateway.emulator.script(CUSTOM, [Behaviour::ok().counted(31, 0, 17).always()]);
     let messages = with(question(LOCAL), json!({"max_tokens": 50}));
     let answer = gateway.client().post("/v1/messages", &messages).await.unwrap();
@@ -178,12 +175,13 @@ async fn a_count_that_nobody_offers_is_the_tokenizers_where_there_is_one() {
     let gateway = gateway().await;
     until_unpacked(&gateway).await;
     assert_eq!(count(&gateway, LOCAL).await, "Be brief.お誕生日おめでとう".len().div_ceil(4) as u64);
+    a_chat_stream_that_is_left_is_counted_up_to_there(&gateway).await;
+    a_response_that_broke_tells_no_provisional_usage(&gateway).await;
+    // What is learned of the model's texts comes last.
+    a_chat_client_is_told_what_the_upstream_counted_and_no_guess(&gateway).await;
 }
 
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_response_that_broke_tells_no_provisional_usage() {
-    let gateway = gateway().await;
+async fn a_response_that_broke_tells_no_provisional_usage(gateway: &Gateway) {
     let base_url = gateway.emulator.anthropic_url();
     let credential = json!({"provider": "anthropic", "secret": POOL, "base_url": base_url});
     gateway.make("/v2/provider-credentials", credential).await;
@@ -195,11 +193,7 @@ async fn a_response_that_broke_tells_no_provisional_usage() {
     has(&failed, json!({"type": "response.failed", "/response/usage": null}));
 }
 
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn a_chat_stream_that_is_left_is_counted_up_to_there() {
-    let gateway = gateway().await;
-    until_unpacked(&gateway).await;
+async fn a_chat_stream_that_is_left_is_counted_up_to_there(gateway: &Gateway) {
     let body = with(scripted(MINI, "tokens=400,chunks=40,stall=20"), json!({"stream": true}));
     let mut stream = gateway.client().stream(CHAT, &body).await.unwrap();
     let trace = trace_of_stream(&stream);

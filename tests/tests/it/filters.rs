@@ -61,11 +61,10 @@ async fn the_same_text_means_the_same_everywhere() {
     // Combined with the older parameters, both conditions apply.
     let both = gateway.get(&format!("/v2/requests?status=200&filter={}", escaped("status:error"))).await;
     assert_eq!(both["data"].as_array().unwrap().len(), 0, "{both}");
+    a_mistake_is_told_by_its_place(&gateway).await;
 }
 
-#[tokio::test]
-async fn a_mistake_is_told_by_its_place() {
-    let gateway = Gateway::start().await;
+async fn a_mistake_is_told_by_its_place(gateway: &Gateway) {
     let admin = gateway.admin();
     for (path, filter, position) in [
         ("requests", "model:a stauts:error", "At character 9: \"stauts\""),

@@ -355,6 +355,7 @@ async fn a_plan_is_of_its_own_workspace() {
 #[tokio::test]
 async fn a_policy_is_named_before_the_state() {
     let gateway = pooled().await;
+    the_command_plans_a_file_and_standard_input(&gateway).await;
     let own = gateway.credential("openai", OWN).await;
     let rules = json!({"project_id": gateway.founded.project_id, "allowed_regions": ["eu-west-1"]});
     gateway.make("/v2/policies", rules).await;
@@ -367,10 +368,7 @@ async fn a_policy_is_named_before_the_state() {
     refused(&gateway.chat(&question(MINI)).await, 403, "policy_forbids");
 }
 
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn the_command_plans_a_file_and_standard_input() {
-    let gateway = pooled().await;
+async fn the_command_plans_a_file_and_standard_input(gateway: &Gateway) {
     let file = gateway.directory().join("request.json");
     std::fs::write(&file, question(MINI).to_string()).unwrap();
     let file = file.display().to_string();

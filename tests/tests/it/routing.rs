@@ -81,20 +81,15 @@ async fn the_strongest_scope_decides() {
 }
 
 #[tokio::test]
-async fn the_same_place_is_fixed_once() {
-    let gateway = Gateway::start().await;
-    let rule = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
-    gateway.route(rule.clone()).await;
-    gateway.admin().post("/v2/routes", &rule).await.unwrap().must_be(409);
-}
-
-#[tokio::test]
 async fn a_keys_environment_chooses() {
     let gateway = Gateway::start().await;
     let live = gateway.credential("openai", OWN).await;
     let tests = gateway.credential("openai", OWN_SECOND).await;
     gateway.route(json!({"scope": {"environment": "production"}, "credential_ids": [live]})).await;
-    gateway.route(json!({"scope": {"environment": "staging"}, "credential_ids": [tests]})).await;
+    let staging = json!({"scope": {"environment": "staging"}, "credential_ids": [tests]});
+    gateway.route(staging.clone()).await;
+    // The same place is fixed once.
+    gateway.admin().post("/v2/routes", &staging).await.unwrap().must_be(409);
     let (staging, _) = gateway.key(json!({"name": "staging", "environment": "staging"})).await;
     assert!(staging.starts_with("tg_test_"), "a key of another environment than production");
     let production = &gateway.founded.api_key;

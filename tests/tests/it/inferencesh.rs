@@ -82,7 +82,7 @@ async fn of_every_kind(gateway: &Gateway) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_of_the_client_works_or_says_what_does() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let ids = of_every_kind(&gateway).await;
     let config = json!({"system_prompt": "Beep.", "core_app": {"ref": MINI}});
     let (team, member) = (&ids["teams"], &ids["member"]);
@@ -140,7 +140,7 @@ async fn every_call_of_the_client_works_or_says_what_does() {
 
 #[tokio::test]
 async fn what_is_managed_is_that_of_its_caller_alone() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let ids = of_every_kind(&gateway).await;
     let stranger = gateway.with_key(&second_workspace(&gateway).await.admin_key);
     for name in ["agents", "flows", "engines", "mcpServers", "projects", "teams"] {

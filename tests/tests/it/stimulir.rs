@@ -95,7 +95,7 @@ fn columns(row: &Value) -> [&Value; 4] {
 
 #[tokio::test]
 async fn models_are_listed_and_asked() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = Client::with(&gateway, &gateway.founded.api_key);
     let listed = client.run(&["models"]).await;
     assert!(listed.stdout.contains("gpt-4o-mini"), "{}{}", listed.stdout, listed.stderr);
@@ -113,7 +113,7 @@ async fn models_are_listed_and_asked() {
 
 #[tokio::test]
 async fn who_calls_and_where() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let me = client.json(&["whoami"]).await;
     has(&me, json!({"auth_kind": "api_key", "api_base": gateway.origin}));
@@ -133,7 +133,7 @@ async fn who_calls_and_where() {
 
 #[tokio::test]
 async fn keys_are_made_used_and_revoked() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let made = client.json(&["keys", "create", "--name", "their key", "--expires-in-days", "7"]).await;
     let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
@@ -218,7 +218,7 @@ async fn amounts_are_in_pounds_where_a_rate_is_known() {
 
 #[tokio::test]
 async fn usage_and_bills_are_those_of_v2() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     gateway.node("theirs", &["tide-1"]).await;
     let asking = Client::with(&gateway, &gateway.founded.api_key);
     for model in [MINI, MINI, "tide-1"] {
@@ -349,7 +349,7 @@ async fn speech_pictures_and_recordings_go_through() {
 
 #[tokio::test]
 async fn traces_are_exported() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let asking = Client::with(&gateway, &gateway.founded.api_key);
     for model in [MINI, MINI, "nobody/nothing"] {
         asking.run(&["infer", "chat", "hello", "--model", model]).await;
@@ -413,7 +413,7 @@ async fn answered(person: &Person, waiting: Waiting, yes: bool) -> i32 {
 
 #[tokio::test]
 async fn a_person_lets_the_client_in_and_out() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let owner = gateway.owner().await;
     let client = Client::at(&gateway);
     assert_eq!(answered(&owner, waiting(&client, &["login", "--headless"]).await, false).await, 1);
@@ -453,7 +453,7 @@ async fn a_person_lets_the_client_in_and_out() {
 /// The key of a developer's sign-in may not make keys: a command is given that key itself.
 #[tokio::test]
 async fn a_developer_who_signed_in_asks_models() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let owner = gateway.owner().await;
     let developer = gateway.member(&owner.client(), "dev@example.com", "developer").await;
     let client = Client::at(&gateway);
@@ -467,7 +467,7 @@ async fn a_developer_who_signed_in_asks_models() {
 
 #[tokio::test]
 async fn a_machine_is_paired_and_serves() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let owner = gateway.owner().await;
     let (_node, base_url) = echo().await;
     let client = Client::at(&gateway);
@@ -506,7 +506,7 @@ async fn a_machine_is_paired_and_serves() {
 
 #[tokio::test]
 async fn adapters_and_jobs_of_a_node() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let attic = Attic::new();
     attic.write("law", 1);
     let (_node, base_url) = attic.start().await;

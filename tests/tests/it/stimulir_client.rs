@@ -15,7 +15,7 @@ use crate::stimulir::{Client, drive, of_every_kind, unboxed};
 
 #[tokio::test]
 async fn tenants_stay_apart() {
-    let gateway = Gateway::keyed().await;
+    let gateway = Gateway::with_own().await;
     let theirs = &second_workspace(&gateway).await.admin_key;
     let project = &gateway.founded.project_id;
     let own = gateway.make("/v2/api-keys", json!({"name": "of the first"})).await;

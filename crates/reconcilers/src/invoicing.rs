@@ -177,7 +177,7 @@ pub async fn open_months(
 
 /// Finalises a month, once; returns whether this call did it.
 pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, StoreError> {
-    let invoice = draw(store, period).await?;
+    let invoice = Box::pin(draw(store, period)).await?;
     let row = InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: act.unix_ms };
     store.invoices().finalise(row, act).await
 }

@@ -24,11 +24,9 @@ async fn with_echo() -> (Gateway, Process) {
 
 /// Walks a journey, which prints a line for each of what holds, in this order.
 async fn walk(journey: &str, gateway: &Gateway, more: &[&str], expected: &str) {
-    assert!(
-        workspace().join("tests/node/node_modules/playwright-core").exists(),
-        "run scripts/node-env.sh first"
-    );
-    let script = workspace().join("tests/node/console").join(journey);
+    let scripts = workspace().join("tests/node");
+    assert!(scripts.join("node_modules/playwright-core").exists(), "run scripts/node-env.sh first");
+    let script = scripts.join("console").join(journey);
     let mut command = tokio::process::Command::new("node");
     let keys = [gateway.founded.admin_key.as_str(), gateway.founded.api_key.as_str()];
     command.arg(script).arg(&gateway.origin).args(keys).args(more);

@@ -79,10 +79,8 @@ pub fn holds_always(scripted: &Scripted, through: &Outcome, direct_calls: usize,
     if scripted.is_whole {
         assert!(report.raised.is_none() && report.whole, "{row}: {through:?}");
     } else {
-        assert!(
-            report.raised.is_some() && !report.whole,
-            "{row}: a failure ended like an answer: {through:?}"
-        );
+        let is_told = report.raised.is_some() && !report.whole;
+        assert!(is_told, "{row}: a failure ended like an answer: {through:?}");
     }
     let most = direct_calls.max(TRIES_PER_PRINCIPAL_MAX as usize);
     assert!(through.upstream <= most, "{row}: the provider was asked {} times", through.upstream);

@@ -54,8 +54,7 @@ async fn a_limited_credential_is_left_alone_by_a_crowd_while_another_serves() {
     gateway.credential("openai", OWN).await;
     gateway.credential("openai", OWN_SECOND).await;
     gateway.emulator.script(OWN, [Behaviour::rate_limited(600).always()]);
-    let answers = crowd(&gateway, CLIENTS, EACH).await;
-    assert_eq!(of_status(&answers, 200), CLIENTS * EACH);
+    assert_eq!(of_status(&crowd(&gateway, CLIENTS, EACH).await, 200), CLIENTS * EACH);
     assert_eq!(gateway.calls(OWN_SECOND).len(), CLIENTS * EACH);
     let extra = gateway.calls(OWN).len();
     println!("{extra} calls beside {}", CLIENTS * EACH);
@@ -97,13 +96,11 @@ pub async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: Option
     let founded: Founded = serde_json::from_value(made).unwrap();
     let admin = gateway.with_key(&founded.admin_key);
     let credential = json!({"provider": "openai", "secret": secret, "base_url": gateway.emulator.base_url()});
-    let made = admin.post("/v2/provider-credentials", &credential).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
+    admin.post("/v2/provider-credentials", &credential).await.unwrap().must_be(201);
     let limits = json!({"limits": {"requests_per_minute": requests_per_minute}}).to_string();
     let merge = [("content-type", "application/merge-patch+json")];
     let project = format!("/v2/projects/{}", founded.project_id);
-    let changed = admin.call(Method::PATCH, &project, &merge, limits).await.unwrap();
-    assert_eq!(changed.status, 200, "{}", changed.text());
+    admin.call(Method::PATCH, &project, &merge, limits).await.unwrap().must_be(200);
     gateway.with_key(&founded.api_key)
 }
 
@@ -112,8 +109,7 @@ async fn times(client: &Client, questions: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..questions {
         let started = Instant::now();
-        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        client.post(CHAT, &question(MINI)).await.unwrap().must_be(200);
         times.push(started.elapsed());
     }
     times.sort_unstable();

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, with};
+use crate::ask::{CHAT, MINI, problem, question, refused, says, scripted, trace_of, with};
 use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, config, id_of, sums};
@@ -252,8 +252,7 @@ impl Plane {
     }
 
     pub async fn served(&self, key: &str) -> String {
-        let answer = self.chat(key, &question(MINI)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = self.chat(key, &question(MINI)).await.must_be(200);
         trace_of(&answer)
     }
 
@@ -415,12 +414,10 @@ async fn content_and_secrets_never_cross() {
     let plane = Plane::join(&control, &admin, "fra-1").await;
     plant(&plane, &key).await;
     let named = json!({"name": "token", "value": SECRET, "hosts": ["api.example.com"]});
-    let named = plane.with_key(&admin).post("/v2/secrets", &named).await.unwrap();
-    assert_eq!(named.status, 201, "{}", named.text());
+    plane.with_key(&admin).post("/v2/secrets", &named).await.unwrap().must_be(201);
     // Content that is kept here on purpose stays here.
     let kept = json!({"trace_mode": "encrypted_full_fidelity", "default_retention_days": 1});
-    let kept = control.admin().put("/v2/retention-profile", &kept).await.unwrap();
-    assert_eq!(kept.status, 200, "{}", kept.text());
+    control.admin().put("/v2/retention-profile", &kept).await.unwrap().must_be(200);
     until("the policy to arrive", async || plane.view(&control).await["is_current"] == true).await;
     plant(&plane, &key).await;
     // A rotated secret crosses as well as a new one.
@@ -428,8 +425,7 @@ async fn content_and_secrets_never_cross() {
     let (path, secret) = (format!("/v2/provider-credentials/{id}/rotate"), json!({"secret": OWN_SECOND}));
     assert_eq!(control.admin().post(&path, &secret).await.unwrap().status, 200);
     until("the credential to arrive", async || plane.view(&control).await["is_current"] == true).await;
-    let last = plane.served(&key).await;
-    control.settled(&last).await;
+    control.settled(&plane.served(&key).await).await;
     until("evidence to arrive", async || {
         !control.get(&format!("{PLANES}/{}/evidence", plane.id)).await["data"].as_array().unwrap().is_empty()
     })
@@ -475,16 +471,14 @@ async fn one_workspace_knows_nothing_of_another() {
         of_other.get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
     })
     .await;
-    let mine = control.admin().get(&format!("/v2/requests/{trace}")).await.unwrap();
-    problem(&mine, 404, "not_found");
+    problem(&control.admin().get(&format!("/v2/requests/{trace}")).await.unwrap(), 404, "not_found");
     let workspace = other["workspace_id"].as_str().unwrap();
     for strange in ["bittern", "heronry", workspace] {
         assert!(!plane.wire.has(strange), "{strange}");
         assert!(others.wire.has(strange), "{strange}");
     }
     assert!(!others.wire.has(&control.founded.workspace_id));
-    let seen = of_other.get(&format!("{PLANES}/{}", plane.id)).await.unwrap();
-    problem(&seen, 404, "not_found");
+    problem(&of_other.get(&format!("{PLANES}/{}", plane.id)).await.unwrap(), 404, "not_found");
 }
 
 #[cfg(feature = "control")]
@@ -502,8 +496,7 @@ async fn its_configuration_is_changed_at_its_control_plane_alone() {
         ("/v2/budgets", json!({})),
         ("/v2/data-planes", json!({"name": "deeper"})),
     ] {
-        let answer = there.post(path, &body).await.unwrap();
-        let said = problem(&answer, 409, "managed_by_control");
+        let said = problem(&there.post(path, &body).await.unwrap(), 409, "managed_by_control");
         assert!(said.to_string().contains(&plane.wire.url()), "{said}");
     }
     for path in ["/v2/provider-credentials", "/v2/api-keys", "/v2/routes", "/v2/projects"] {
@@ -534,8 +527,7 @@ async fn its_configuration_is_changed_at_its_control_plane_alone() {
     let data = plane.data().display().to_string();
     let twice =
         Cli::new().run(&["gateway", "--data-dir", &data, "--control", "http://127.0.0.1:1", "--token", "x"]);
-    let why = twice.failed(2);
-    assert!(why.contains("has joined"), "{why}");
+    says(&twice.failed(2), &["has joined"]);
     let fresh = tempfile::tempdir().unwrap().path().join("new").display().to_string();
     let unknown = ["gateway", "--data-dir", &fresh, "--control", &plane.wire.url(), "--token", "tgp_none.0"];
     assert!(Cli::new().run(&unknown).failed(4).contains("unknown"));
@@ -655,8 +647,7 @@ async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
     {
         let path = format!("{PLANES}/{path}");
         problem(&control.with_key(credential).post(&path, &body).await.unwrap(), 401, "data_plane_revoked");
-        let stranger = control.admin().post(&path, &body).await.unwrap();
-        problem(&stranger, 401, "unknown_data_plane_credential");
+        problem(&control.admin().post(&path, &body).await.unwrap(), 401, "unknown_data_plane_credential");
     }
     assert_eq!(plane.view(&control).await["status"], "revoked");
     // The name is free for another, and a token is good once, while it is not withdrawn.
@@ -675,8 +666,7 @@ async fn who_is_revoked_serves_nothing_and_forgets_its_credentials() {
         Client::new(&control.origin).within(WITHIN).post("/v2/data-planes/join", body).await
     };
     problem(&join(&keys).await.unwrap(), 409, "data_plane_token_used");
-    let unknown = with(keys, json!({"token": "tgp_none"}));
-    problem(&join(&unknown).await.unwrap(), 401, "unknown_data_plane_token");
+    problem(&join(&with(keys, json!({"token": "tgp_none"}))).await.unwrap(), 401, "unknown_data_plane_token");
 }
 
 #[cfg(feature = "control")]
@@ -716,8 +706,7 @@ async fn a_purge_there_is_proven_here() {
     let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
     let there = plane.with_key(&control.founded.admin_key);
     let asked = json!({"model": MINI, "input": SECRET});
-    let stored = plane.with_key(&control.founded.api_key).post("/v2/responses", &asked).await.unwrap();
-    assert_eq!(stored.status, 200, "{}", stored.text());
+    plane.with_key(&control.founded.api_key).post("/v2/responses", &asked).await.unwrap().must_be(200);
     let job = there.post("/v2/purge-jobs", &json!({"workspace": true})).await.unwrap();
     assert!(job.status < 300, "{}", job.text());
     let job = id_of(&job.json());

@@ -61,8 +61,7 @@ async fn a_stolen_token_is_noticed() {
     let control = Gateway::start().await;
     let (id, token) = invite(&control, &control.founded.admin_key, "fra-1");
     let keys = json!({"token": token, "sealed_for": "01".repeat(32), "signing_key": "02".repeat(32)});
-    let stolen = control.with_key("").post("/v2/data-planes/join", &keys).await.unwrap();
-    assert_eq!(stolen.status, 200, "{}", stolen.text());
+    let stolen = control.with_key("").post("/v2/data-planes/join", &keys).await.unwrap().must_be(200);
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("plane").display().to_string();
     let joining = ["gateway", "--data-dir", &data, "--control", &control.origin, "--token", &token];

@@ -89,8 +89,7 @@ async fn heronry(control: &Gateway) -> (String, String, String) {
     let text = |name: &str| made[name].as_str().unwrap().to_owned();
     let (admin, key, id) = (text("admin_key"), text("api_key"), text("workspace_id"));
     let body = json!({"provider": "openai", "display_name": "bittern", "secret": OWN_SECOND, "base_url": control.emulator.base_url()});
-    let made = control.with_key(&admin).post("/v2/provider-credentials", &body).await.unwrap();
-    assert_eq!(made.status, 201, "{}", made.text());
+    control.with_key(&admin).post("/v2/provider-credentials", &body).await.unwrap().must_be(201);
     (admin, key, id)
 }
 
@@ -133,8 +132,7 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
         let text = mine.get(path).await.unwrap().text();
         assert!(!text.contains("bittern") && !text.contains(&other_workspace), "{path}: {text}");
     }
-    let nothing = plane.chat(&other_key, &question(HAIKU)).await;
-    let said = refused(&nothing, 404, "model_not_served").to_string();
+    let said = refused(&plane.chat(&other_key, &question(HAIKU)).await, 404, "model_not_served").to_string();
     assert!(!said.contains(&credential) && !said.contains("openai of ours"), "{said}");
     let job = id_of(&mine.post("/v2/purge-jobs", &json!({"workspace": true})).await.unwrap().json());
     until("the receipt at the control plane", async || {
@@ -157,15 +155,13 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     // One is revoked: the other is served on, with its budgets, and its records arrive.
     let budgeted = configure(&control).await;
     let of_other = control.with_key(&other_admin);
-    let revoked = of_other.post(&format!("{PLANES}/{other_plane}/revoke"), &json!({})).await.unwrap();
-    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    of_other.post(&format!("{PLANES}/{other_plane}/revoke"), &json!({})).await.unwrap().must_be(200);
     plane.until_chat(&other_key, "the revocation to arrive", |answer| answer.status == 503).await;
     refused(&plane.chat(&other_key, &question(MINI)).await, 503, "data_plane_revoked");
     plane.until_chat(&budgeted, "a lease", |answer| answer.status == 200).await;
     plane.crash().await;
     plane.until_chat(&budgeted, "a lease after a restart", |answer| answer.status == 200).await;
-    let last = plane.served(&key).await;
-    control.settled(&last).await;
+    control.settled(&plane.served(&key).await).await;
     refused(&plane.chat(&other_key, &question(MINI)).await, 503, "data_plane_revoked");
     let kept = plane.with_key(&other_admin).get("/v2/provider-credentials").await.unwrap().json();
     assert_eq!(kept["data"], json!([]));
@@ -243,8 +239,8 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
     assert_eq!((anthropic.status, &anthropic.json()["type"]), (404, &json!("error")), "{}", anthropic.text());
     check(&anthropic.json()["error"]["message"]);
     let gemini = format!("/v1beta/models/{MINI}:generateContent");
-    let gemini = there.post(&gemini, &json!({"contents": [{"parts": [{"text": "hi"}]}]})).await.unwrap();
-    assert_eq!(gemini.status, 404, "{}", gemini.text());
+    let gemini =
+        there.post(&gemini, &json!({"contents": [{"parts": [{"text": "hi"}]}]})).await.unwrap().must_be(404);
     check(&gemini.json()["error"]["message"]);
     // A route that names them is refused as well, and nobody can put an account here.
     control.route(json!({"scope": {}, "profiles": ["managed_provider", "subscription"]})).await;
@@ -266,8 +262,7 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
     assert_eq!((control.calls(OWN).len(), control.calls(OWN_SECOND).len()), (0, 0));
     // Neither secret crossed, and its control plane serves the same.
     assert!(!plane.wire.has(OWN) && !plane.wire.has(OWN_SECOND));
-    let served = control.client().post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(served.status, 200, "{}", served.text());
+    control.client().post(CHAT, &question(MINI)).await.unwrap().must_be(200);
 }
 
 /// What no serving core books, but a poll of a provider's batch, is in both books.

@@ -163,9 +163,9 @@ impl Load {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let answer =
-                        retry_elsewhere(&origins, number + turn, &key, &bodies[turn % bodies.len()]).await;
-                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    retry_elsewhere(&origins, number + turn, &key, &bodies[turn % bodies.len()])
+                        .await
+                        .must_be(200);
                     served.fetch_add(1, Ordering::Relaxed);
                     a_moment().await;
                 }
@@ -392,9 +392,7 @@ async fn a_silent_database_holds_nobody_up() {
     };
     println!("in the books {:?} after it answers again", back.elapsed());
     assert_eq!(sums["data"][0]["failed_requests"], 0, "{sums}");
-    let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
-    gateway.settled(&trace).await;
+    gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
     let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
-    let answer = gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
 }

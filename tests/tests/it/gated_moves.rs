@@ -103,8 +103,7 @@ async fn a_credential_whose_requests_a_node_would_get_is_gated() {
     problem(&gateway.patched(&path, elsewhere).await, 409, "replay_required");
     // Neither its name nor its secret is what serves.
     gateway.patch(&path, json!({"display_name": "the first"})).await;
-    let rotated = admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
-    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap().must_be(200);
 
     // Where another one serves as well, nothing moves.
     let other = gateway.credential("openai", OWN_SECOND).await;
@@ -113,9 +112,10 @@ async fn a_credential_whose_requests_a_node_would_get_is_gated() {
     gateway.remove(&format!("/v2/provider-credentials/{other}")).await;
 
     let reason = "?override_reason=the+contract+ends";
-    let moved_away =
-        gateway.patched(&format!("{path}{reason}"), json!({"scope": {"environment": "staging"}})).await;
-    assert_eq!(moved_away.status, 200, "{}", moved_away.text());
+    gateway
+        .patched(&format!("{path}{reason}"), json!({"scope": {"environment": "staging"}}))
+        .await
+        .must_be(200);
     let said = audited(gateway, "replay.override").await;
     assert!(said.len() == 1 && said[0].starts_with("the contract ends (100 % of"), "{said:?}");
     gateway.patch(&path, json!({"scope": {"environment": null}})).await;

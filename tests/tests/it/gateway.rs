@@ -743,5 +743,45 @@ impl Gateway {
     pub async fn cache_answers(&self) {
         let project = format!("/v2/projects/{}", self.founded.project_id);
         self.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+/// Nodes that join.
+impl Gateway {
+    /// As `with`, on this database of PostgreSQL, and with a master key that replicas find.
+    pub async fn on_database(url: &str, more: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let key_file = directory.path().join("master.key").display().to_string();
+        let shared = [("TIDEGATE_DATABASE_URL", url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
+        let more = [&shared[..], more].concat();
+        Self::begin(directory, tidegate().unwrap(), config(), &more, None, None).await
+    }
+
+    /// A token with which a node of this name joins.
+    pub fn invite(&self, name: &str) -> String {
+        let invited = self.cli().run(&["nodes", "invite", name, "--json"]).json();
+        let token = invited["token"].as_str().unwrap().to_owned();
+        assert!(token.starts_with("tgj_") && token.len() > 40, "{invited}");
+        token
+    }
+
+    /// Joins as a node that the test plays; returns its id, and a client with its credential.
+    pub async fn played(&self, name: &str, base_url: &str) -> (String, Client) {
+        let token = self.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await["token"].clone();
+        let body = json!({"token": token, "base_url": base_url});
+        let joined = self.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().must_be(200).json();
+        let client = self.with_key(joined["credential"].as_str().unwrap());
+        (joined["node_id"].as_str().unwrap().to_owned(), client)
+    }
+
+    pub async fn shown_node(&self, id: &str) -> Value {
+        self.get(&format!("/v2/byoc/nodes/{id}")).await
+    }
+
+    pub async fn until_node(&self, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        found(what, async || Some(self.shown_node(id).await).filter(&is)).await
+    }
+
+    /// What becomes of a node by an action, such as `drain`.
+    pub async fn turn(&self, id: &str, action: &str) -> Value {
+        let path = format!("/v2/byoc/nodes/{id}/{action}");
+        self.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
     }
 }

@@ -10,7 +10,7 @@ use harness::process::{Launch, free_address, tidegate};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::question;
+use crate::ask::{has, question, says};
 use crate::command::Cli;
 use crate::gateway::{Gateway, LOCAL_MODEL, config, row};
 use crate::wait::{found, until};
@@ -29,8 +29,7 @@ async fn joined(gateway: &Gateway, name: &str) -> (String, Client) {
 
 async fn beat(node: &Client, counters: Value) {
     let beat = json!({"models": ["m"], "version": "1", "runtime": "engine", "counters": counters});
-    let heard = node.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap();
-    assert_eq!(heard.status, 200, "{}", heard.text());
+    node.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().must_be(200);
 }
 
 fn now_ms() -> u64 {
@@ -48,8 +47,7 @@ fn record(number: u8, model: &str, adapter: Option<&str>, took_ms: u64) -> Value
 }
 
 async fn report(node: &Client, records: &[Value]) -> Value {
-    let kept = node.post("/v2/byoc/nodes/records", &json!({"records": records})).await.unwrap();
-    assert_eq!(kept.status, 200, "{}", kept.text());
+    let kept = node.post("/v2/byoc/nodes/records", &json!({"records": records})).await.unwrap().must_be(200);
     kept.json()["kept"].clone()
 }
 
@@ -103,14 +101,10 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     let costs = gateway.get(COSTS).await;
     let shown = &costs["nodes"][0];
     assert_eq!(shown["hours_up"], 1.0, "{shown}");
-    assert_eq!((&shown["utilisation"], &shown["energy_wh"]), (&json!(0.25), &json!(200.0)));
-    assert_eq!(shown["wh_per_million_tokens"], json!(200.0 / 6.0));
-    assert_eq!(shown["hardware_cost_micros"], 1_200_000);
+    has!(shown, {"utilisation": 0.25, "energy_wh": 200.0, "wh_per_million_tokens": 200.0 / 6.0});
+    has!(shown, {"hardware_cost_micros": 1_200_000});
     assert_eq!(shown["micros_per_million_tokens"], 200_000, "1.20 USD for six million tokens");
-    assert_eq!(
-        (&shown["requests"], &shown["input_tokens"], &shown["output_tokens"]),
-        (&json!(2), &json!(4_000_000), &json!(2_000_000))
-    );
+    has!(shown, {"requests": 2, "input_tokens": 4_000_000, "output_tokens": 2_000_000});
     assert_eq!(shown["tokens_per_busy_day"], 6_000_000 * 24 * 4);
     // Three quarters of the time were the plain model's.
     let models = shown["models"].as_array().unwrap();
@@ -201,10 +195,7 @@ async fn owed_nothing(gateway: &Gateway, id: &str) {
     gateway.wait_for_usage(2).await;
     let usage = gateway.get("/v2/usage?group_by=node").await;
     let sums = row(&usage["data"], "node", id);
-    assert_eq!(
-        (&sums["hardware_cost_micros"], &sums["cost_micros"], &sums["spend_micros"]),
-        (&json!(1_200_000), &json!(0), &json!(0))
-    );
+    has!(sums, {"hardware_cost_micros": 1_200_000, "cost_micros": 0, "spend_micros": 0});
     let usage = gateway.get("/v2/usage?group_by=mode").await;
     assert_eq!(row(&usage["data"], "mode", "byoc")["hardware_cost_micros"], 1_200_000);
     let usage = gateway.get("/v2/usage?group_by=node&model=other").await;
@@ -238,8 +229,7 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
     assert_eq!(gateway.get(&path).await["cost"]["watts_idle"], 60);
     set(&["--name", "shelf"]).ok();
     assert_eq!(gateway.get(&path).await["cost"]["months"], 36, "what is left out stays");
-    let exported = gateway.cli().run(&["export"]).ok();
-    assert!(exported.contains("price_nano_usd = 2400000000000"), "{exported}");
+    says(&gateway.cli().run(&["export"]).ok(), &["price_nano_usd = 2400000000000"]);
 
     for (cost, param) in [
         (json!({"months": 0}), "cost.months"),
@@ -249,15 +239,13 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
         let refused = gateway.patched(&path, json!({"cost": cost})).await;
         assert_eq!((refused.status, &refused.json()["param"]), (400, &json!(param)), "{}", refused.text());
     }
-    let unknown = gateway.patched(&path, json!({"cost": {"kind": "borrowed"}})).await;
-    assert_eq!(unknown.status, 400, "{}", unknown.text());
+    gateway.patched(&path, json!({"cost": {"kind": "borrowed"}})).await.must_be(400);
     let refused = gateway.admin().get(&format!("{COSTS}?compare=nobody/nothing")).await.unwrap();
     assert_eq!((refused.status, &refused.json()["param"]), (400, &json!("compare")), "{}", refused.text());
 
     set(&["--no-cost"]).ok();
     assert_eq!(gateway.get(&path).await["cost"], Value::Null);
-    let shown = gateway.cli().run(&["nodes", "costs"]).ok();
-    assert!(shown.contains("shelf"), "{shown}");
+    says(&gateway.cli().run(&["nodes", "costs"]).ok(), &["shelf"]);
     let other = gateway.cli().run(&["nodes", "set", &id, "--cost-per-hour", "1", "--price", "2"]).failed(2);
     assert!(other.contains("--price"), "{other}");
 }
@@ -291,8 +279,7 @@ async fn a_node_that_reports_nothing_itself_is_known_by_the_gateways_records() {
     );
     assert_eq!(shown["models"][0]["hardware_cost_micros"], cost);
     assert!(!shown["models"][0]["providers"].as_array().unwrap().is_empty(), "{shown}");
-    let shown = gateway.cli().run(&["nodes", "costs", "rack"]).ok();
-    assert!(shown.contains("rack"), "{shown}");
+    says(&gateway.cli().run(&["nodes", "costs", "rack"]).ok(), &["rack"]);
 }
 
 /// A tree as the kernel shows it, with one package.

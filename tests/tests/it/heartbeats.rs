@@ -35,8 +35,7 @@ const BEAT_CPU_MAX: [Duration; 2] = [Duration::from_millis(3), Duration::from_mi
 async fn join(gateway: &Gateway, base_url: &str, name: String) -> String {
     let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
     let body = json!({"token": token["token"], "base_url": base_url});
-    let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap();
-    assert_eq!(joined.status, 200, "{}", joined.text());
+    let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().must_be(200);
     joined.json()["credential"].as_str().unwrap().to_owned()
 }
 
@@ -58,8 +57,7 @@ async fn beat(origin: String, credentials: Vec<String>, every: Duration, rounds:
         for client in &clients {
             due.tick().await;
             let began = Instant::now();
-            let heard = client.post("/v2/byoc/nodes/heartbeat", &heartbeat(round)).await.unwrap();
-            assert_eq!(heard.status, 200, "{}", heard.text());
+            client.post("/v2/byoc/nodes/heartbeat", &heartbeat(round)).await.unwrap().must_be(200);
             took.push(began.elapsed());
         }
     }

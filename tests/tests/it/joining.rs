@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, problem, records, trace_of};
+use crate::ask::{CHAT, problem, records, says, trace_of};
 use crate::canary::holds;
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config, stored_bytes};
@@ -286,8 +286,7 @@ async fn a_node_that_has_run_before_joins_with_the_address_where_it_listened() {
 async fn a_node_joins_with_a_token_that_is_good_once() {
     let gateway = gateway().await;
     let machine = Machine::new();
-    let unknown = machine.join(&gateway.origin, "tgj_mine").failed(4);
-    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
+    says(&machine.join(&gateway.origin, "tgj_mine").failed(4), &["This join token is unknown here"]);
     let token = invite(&gateway, "attic");
     let id = machine.join(&gateway.origin, &token).ok().trim().to_owned();
     let kept = machine.joined_state();
@@ -298,10 +297,8 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert!(holds(&bytes, "attic"), "the node itself is there");
     assert!(!holds(&bytes, &token) && !holds(&bytes, credential) && !holds(&bytes, &token[4..]));
 
-    let used = Machine::new().join(&gateway.origin, &token).failed(6);
-    assert!(used.contains("was used before"), "{used}");
-    let taken = gateway.cli().run(&["nodes", "invite", "attic"]).failed(6);
-    assert!(taken.contains("attic") && taken.contains("not revoked"), "{taken}");
+    says(&Machine::new().join(&gateway.origin, &token).failed(6), &["was used before"]);
+    says(&gateway.cli().run(&["nodes", "invite", "attic"]).failed(6), &["attic", "not revoked"]);
     let admin = gateway.admin();
     let (path, of) =
         ("/v2/byoc/nodes/join-tokens", |minutes: u64| json!({"name": "b", "expires_in_minutes": minutes}));
@@ -311,10 +308,8 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     // A refused address does not use the token up.
     let token = gateway.make(path, of(1)).await["token"].as_str().unwrap().to_owned();
     let join = |base_url: &str| json!({"token": token, "base_url": base_url});
-    let refused = gateway.browser().post("/v2/byoc/nodes/join", &join("ftp://here/v1")).await.unwrap();
-    assert_eq!(refused.status, 400, "{}", refused.text());
-    let fine = gateway.browser().post("/v2/byoc/nodes/join", &join("http://127.0.0.1:9/v1")).await.unwrap();
-    assert_eq!(fine.status, 200, "{}", fine.text());
+    gateway.browser().post("/v2/byoc/nodes/join", &join("ftp://here/v1")).await.unwrap().must_be(400);
+    gateway.browser().post("/v2/byoc/nodes/join", &join("http://127.0.0.1:9/v1")).await.unwrap().must_be(200);
 
     // The node receives no requests before its first heartbeat.
     let before = node_view_of(&gateway, &id).await;
@@ -422,8 +417,7 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
     }
     for _ in 0..2 {
         for (_, reporting) in &nodes {
-            let heard = reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap();
-            assert_eq!(heard.status, 200, "{}", heard.text());
+            reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap().must_be(200);
         }
         crate::wait::until("so many are asked", async || mute.most_at_once() == JOINED_POLLED_AT_ONCE).await;
     }
@@ -476,10 +470,8 @@ async fn a_token_is_listed_and_withdrawn() {
     let unknown = machine.join(&gateway.origin, &first).failed(4);
     assert!(unknown.contains("This join token is unknown here"), "{unknown}");
     cli.run(&["nodes", "uninvite", "attic", "--yes"]).ok();
-    let unknown = machine.join(&gateway.origin, &second).failed(4);
-    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
-    let none = cli.run(&["nodes", "uninvite", "attic", "--yes"]).failed(3);
-    assert!(none.contains("No token waits for attic"), "{none}");
+    says(&machine.join(&gateway.origin, &second).failed(4), &["This join token is unknown here"]);
+    says(&cli.run(&["nodes", "uninvite", "attic", "--yes"]).failed(3), &["No token waits for attic"]);
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
     cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap(), "--yes"]).failed(6);

@@ -10,7 +10,7 @@ use weights::Source;
 use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said};
+use crate::ask::{CHAT, fails, has, said, says};
 use crate::first_request::node;
 
 const MODEL: &str = "tidegate-demo";
@@ -142,14 +142,9 @@ async fn adapters_come_and_go_while_a_node_serves() {
         "{warmed}"
     );
     let about = client.get("/v1/adapters/status").await.unwrap().json();
-    assert_eq!(
-        (&about["loaded_loras"], &about["registered"]),
-        (&json!(["law", "law-2"]), &json!(2)),
-        "{about}"
-    );
+    has!(about, {"loaded_loras": ["law", "law-2"], "registered": 2});
     assert!(about["loaded_bytes"].as_u64().unwrap() > 0, "{about}");
-    let page = client.get("/metrics").await.unwrap().text();
-    assert!(page.contains("tidegate_node_adapters{state=\"loaded\"} 2"), "{page}");
+    says(&client.get("/metrics").await.unwrap().text(), &["tidegate_node_adapters{state=\"loaded\"} 2"]);
     let usage = client.get("/v1/usage").await.unwrap().json();
     assert!(usage["data"].as_array().unwrap().iter().any(|record| record["adapter"] == "law-2"), "{usage}");
 }
@@ -212,8 +207,7 @@ async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
         let (answered, refused) = post(&client, "/v1/adapters/biased/load", body).await;
         assert_eq!((answered, &refused["error"]["code"]), (status, &json!(code)), "{refused}");
     }
-    let later = client.get("/v1/train/rl").await.unwrap();
-    assert_eq!((later.status, &later.json()["error"]["code"]), (501, &json!("not_of_this_version")));
+    fails(&client.get("/v1/train/rl").await.unwrap(), 501, "not_of_this_version");
     assert_eq!(ask(&client, MODEL).await.status, 200);
 }
 
@@ -313,7 +307,7 @@ async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
     let before = said(&ask(&client, "tidegate-demo:law").await);
     limit(&process, Some(64 << 20));
     let refused = client.post("/v1/adapters", &json!({"id": "new", "path": "sea"})).await.unwrap();
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (503, &json!("not_enough_memory")));
+    fails(&refused, 503, "not_enough_memory");
     assert!(refused.header("retry-after").is_some(), "{}", refused.text());
     let line = r#"{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]}"#;
     let lesson = json!({"adapter": "tides", "data": line});
@@ -341,8 +335,7 @@ async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
     let timeline = json!([{"start_step": 0, "adapter_id": "law"}, {"start_step": 4, "adapter_id": "sea"}]);
     // Another adapter occupies one of the two slots, and an answer can't wait halfway for the second.
     assert_eq!(ask(&client, "tidegate-demo:sky").await.status, 200);
-    let away = timed(timeline.clone()).await;
-    assert_eq!((away.status, &away.json()["error"]["code"]), (409, &json!("adapter_not_loaded")));
+    fails(&timed(timeline.clone()).await, 409, "adapter_not_loaded");
     let both = json!({"adapter_ids": ["law", "sea"], "wait": true});
     assert_eq!(post(&client, "/v1/adapters/warmup", both).await.0, 200);
     let answer = timed(timeline).await;
@@ -357,8 +350,7 @@ async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
     // A timeline with only a first step equals a plain answer with that adapter.
     let alone = timed(json!([{"start_step": 0, "adapter_id": "sea"}])).await;
     assert_eq!((said(&alone), alone.header("x-hybrie-adapter-id")), (said(&sea), Some("sea")));
-    let unknown = timed(json!([{"start_step": 2, "adapter_id": "moon"}])).await;
-    assert_eq!((unknown.status, &unknown.json()["error"]["code"]), (404, &json!("adapter_not_found")));
+    fails(&timed(json!([{"start_step": 2, "adapter_id": "moon"}])).await, 404, "adapter_not_found");
     let wrong = timed(json!([{"start_step": 2}, {"start_step": 1}])).await;
     let error = &wrong.json()["error"];
     assert_eq!(

@@ -11,7 +11,7 @@ use serde_json::json;
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::CHAT;
+use crate::ask::{CHAT, fails};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::wait::a_moment;
@@ -91,22 +91,12 @@ async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
     for _ in 0..2 {
         let messages = json!([{"role": "user", "content": "High tide?"}]);
         let answer = client.post(CHAT, &json!({"model": "nan", "messages": messages})).await.unwrap();
-        assert_eq!(
-            (answer.status, &answer.json()["error"]["code"]),
-            (502, &json!("engine_failed")),
-            "{}",
-            answer.text()
-        );
+        fails(&answer, 502, "engine_failed");
     }
     // A prompt longer than the model's context is the client's error, and reported as such.
     let messages = json!([{"role": "user", "content": "tide ".repeat(200)}]);
     let answer = client.post(CHAT, &json!({"model": "nan", "messages": messages})).await.unwrap();
-    assert_eq!(
-        (answer.status, &answer.json()["error"]["code"]),
-        (400, &json!("context_length_exceeded")),
-        "{}",
-        answer.text()
-    );
+    fails(&answer, 400, "context_length_exceeded");
     assert_eq!(client.get("/v1/health").await.unwrap().status, 200);
 }
 
@@ -120,9 +110,11 @@ fn starting(model: &Path, data: &Path) -> Process {
 async fn answers(base_url: &str) {
     let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
     let messages = json!([{"role": "user", "content": "What is Tidegate?"}]);
-    let answer =
-        client.post(CHAT, &json!({"model": "demo", "max_tokens": 4, "messages": messages})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    client
+        .post(CHAT, &json!({"model": "demo", "max_tokens": 4, "messages": messages}))
+        .await
+        .unwrap()
+        .must_be(200);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, records, said, text_of};
+use crate::ask::{CHAT, records, said, says, text_of};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::gateway::first_start;
@@ -123,8 +123,7 @@ async fn a_second_node_on_one_journal_and_an_open_address_without_a_key_are_refu
     let data_dir = data_dir(&root);
     let model = workspace().join("builtin/model").display().to_string();
     let open = ["node", "--model", &model, "--listen", "0.0.0.0:0", "--data-dir", &data_dir];
-    let stderr = Cli::new().run(&open).failed(2);
-    assert!(stderr.contains("tidegate node key"), "{stderr}");
+    says(&Cli::new().run(&open).failed(2), &["tidegate node key"]);
     let key = Cli::new().run(&["node", "key", "--data-dir", &data_dir]).ok();
     assert!(key.trim().starts_with("tg_live_"), "{key}");
     let kept = std::fs::read_to_string(root.path().join("node/keys")).unwrap();
@@ -153,8 +152,7 @@ async fn a_model_by_tensors_answers_in_its_words_and_a_device_that_is_not_there_
     }
     let tensors = ["--device", "cpu-tensors"];
     let rounded = ["node", "--model", &model, "--data-dir", &data_dir, "--kv-numbers", "q8"];
-    let stderr = Cli::new().run(&[&rounded[..], &tensors].concat()).failed(2);
-    assert!(stderr.contains("--kv-numbers") && stderr.contains("\"cpu-tensors\""), "{stderr}");
+    says(&Cli::new().run(&[&rounded[..], &tensors].concat()).failed(2), &["--kv-numbers", "\"cpu-tensors\""]);
     let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
     let (process, base_url) = node(&[&options[..], &tensors].concat()).await;
     assert!(process.stderr().contains("MiB for conversations on cpu-tensors"), "{}", process.stderr());

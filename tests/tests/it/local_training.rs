@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said};
+use crate::ask::{CHAT, fails, has, said};
 use crate::first_request::node;
 use crate::wait::a_moment;
 
@@ -96,8 +96,7 @@ fn job(adapter: &str, epochs: usize) -> Value {
 }
 
 async fn start_job(client: &Client, job: &Value) -> String {
-    let answer = client.post(SFT, job).await.unwrap();
-    assert_eq!(answer.status, 202, "{}", answer.text());
+    let answer = client.post(SFT, job).await.unwrap().must_be(202);
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
@@ -153,9 +152,7 @@ fn weights(fixture: &Fixture, data: &str, id: &str) -> Vec<u8> {
 }
 
 async fn post_ok(client: &Client, path: &str) -> Value {
-    let answer = client.post(path, &json!({})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    client.post(path, &json!({})).await.unwrap().must_be(200).json()
 }
 
 #[tokio::test]
@@ -249,8 +246,7 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
     };
     let (mut process, client) = fixture.node("node").await;
     // The next job in the queue runs.
-    let next = start_job(&client, &job("next", 1)).await;
-    done(&client, &next).await;
+    done(&client, &start_job(&client, &job("next", 1)).await).await;
     assert_eq!(look(&client, &id).await["status"], "paused");
     process.kill9().unwrap();
     let (_process, client) = fixture.node("node").await;
@@ -350,8 +346,7 @@ async fn a_job_does_not_go_on_beside_another_model() {
     let job = until(&client, &id, |job| job["status"] == "failed").await;
     assert_eq!(job["error"]["code"], "base_changed", "{job}");
     // Started again, the job trains against the current model.
-    let again = start_job(&client, &crate::local_training::job("tides", 2)).await;
-    done(&client, &again).await;
+    done(&client, &start_job(&client, &crate::local_training::job("tides", 2)).await).await;
     let capabilities = client.get("/v1/capabilities").await.unwrap().json();
     assert_eq!(capabilities["training"]["kinds"], json!(["sft"]), "{capabilities}");
 }
@@ -394,10 +389,8 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     assert_eq!(look(&client, &long).await["progress"], Value::Null, "no step of it was done");
     let events = client.get(&format!("{JOBS}/{long}/events?after=2")).await.unwrap().json();
     assert_eq!((&events["data"][0]["kind"], &events["next"]), (&json!("cancelled"), &json!(3)), "{events}");
-    let again = client.delete(&format!("{JOBS}/{next}")).await.unwrap();
-    assert_eq!((again.status, &again.json()["error"]["code"]), (409, &json!("job_is_over")));
-    let forgotten = client.delete(&format!("{JOBS}/{next}?forget=true")).await.unwrap();
-    assert_eq!(forgotten.status, 200, "{}", forgotten.text());
+    fails(&client.delete(&format!("{JOBS}/{next}")).await.unwrap(), 409, "job_is_over");
+    client.delete(&format!("{JOBS}/{next}?forget=true")).await.unwrap().must_be(200);
     assert_eq!(client.get(&format!("{JOBS}/{next}")).await.unwrap().status, 404);
     assert_eq!(answer_to(&client, "tiny:next", "x").await.status, 404, "what it made is gone, too");
 }
@@ -439,17 +432,13 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
         assert_eq!((found, error["param"].as_str()), (status, Some(name)), "{error}");
     }
     for path in ["/v1/train/d2l", "/v1/train/rl", "/v1/d2l/internalize"] {
-        let answer = client.post(path, &json!({})).await.unwrap();
-        assert_eq!((answer.status, &answer.json()["error"]["code"]), (501, &json!("not_of_this_version")));
+        fails(&client.post(path, &json!({})).await.unwrap(), 501, "not_of_this_version");
     }
     let mut preview = job("tides", 3);
     preview["preview"] = json!(true);
     let preview = client.post(SFT, &preview).await.unwrap().json();
     let outlook = &preview["outlook"];
-    assert_eq!(
-        (&outlook["steps"], &outlook["texts"], &outlook["held_out_texts"]),
-        (&json!(6), &json!(6), &json!(2))
-    );
+    has!(outlook, {"steps": 6, "texts": 6, "held_out_texts": 2});
     assert!(outlook["memory_bytes"].as_u64() > outlook["parameters"].as_u64(), "{preview}");
     assert!(outlook["learned_tokens"].as_u64() < outlook["tokens"].as_u64(), "{preview}");
     assert_eq!(client.get(JOBS).await.unwrap().json()["data"], json!([]), "nothing was begun");

@@ -11,7 +11,7 @@ use weights::Source;
 use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
-use crate::ask::said;
+use crate::ask::{fails, said};
 use crate::peers::{MODEL, Peer, demo, list_of};
 use crate::wait::{found, until};
 
@@ -138,8 +138,7 @@ async fn an_adapter_above_the_bound_does_not_come() {
     let mut process =
         near.start(&demo(), &list, &[&SERVES[..], &["--peer-fetch-adapters", "1"]].concat()).await;
     near.meets(&attic).await;
-    let refused = near.ask(&format!("{MODEL}:tome")).await;
-    assert_eq!(refused.status, 404, "{}", refused.text());
+    near.ask(&format!("{MODEL}:tome")).await.must_be(404);
     process.wait_text("up to 1048576 are fetched", WITHIN).await.unwrap();
     assert!(!adapters(&near).join("tome").exists());
     assert!(!adapters(&near).join(".coming/tome").exists(), "none of it came");
@@ -147,8 +146,7 @@ async fn an_adapter_above_the_bound_does_not_come() {
 }
 
 async fn computing(peer: &Peer) -> Vec<Value> {
-    let listed = peer.client.get("/v1/compute/peers").await.unwrap();
-    assert_eq!(listed.status, 200, "{}", listed.text());
+    let listed = peer.client.get("/v1/compute/peers").await.unwrap().must_be(200);
     listed.json()["peers"].as_array().unwrap().clone()
 }
 
@@ -166,8 +164,7 @@ async fn who_computes_is_listed_and_members_are_added_and_removed_there() {
 
     let path = "/v1/compute/peers";
     let by_address = json!({"name": "far", "realtime_peer_url": "http://10.0.0.5:8080"});
-    let refused = near.client.post(path, &by_address).await.unwrap();
-    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!("invalid_peer")));
+    fails(&near.client.post(path, &by_address).await.unwrap(), 400, "invalid_peer");
     let member = json!({"name": "far", "public_key": far.public_key, "addresses": [format!("{}:7000", far.machine.address)]});
     let added = near.client.post(path, &member).await.unwrap();
     assert_eq!((added.status, &added.json()["peer"]["name"]), (201, &json!("far")), "{}", added.text());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ask::{CHAT, MINI, question, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, question, streaming, trace_of, with};
 use crate::gateway::{Gateway, NODE, POOL, config, id_of};
 use crate::leaving_nodes::Node;
 use crate::wait::{found, until};
@@ -35,9 +35,7 @@ async fn view(gateway: &Gateway, node: &Node) -> Value {
 
 async fn turn(gateway: &Gateway, node: &Node, action: &str) -> Value {
     let path = format!("/v2/byoc/nodes/{}/{action}", node.id);
-    let answer = gateway.admin().post(&path, &json!({})).await.unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    gateway.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
 }
 
 /// A conversation about its own subject, with so many turns, whose beginning is long enough to be cached.
@@ -64,20 +62,12 @@ async fn a_cordoned_node_ends_what_it_runs_and_takes_nothing_new() {
         until("the request is at the node", async || nodes[0].served() == 1).await;
         nodes[1].emulator.clear_scripts();
         let cordoned = turn(&gateway, &nodes[0], "cordon").await;
-        assert_eq!(
-            (&cordoned["status"], &cordoned["drained"]),
-            (&json!("cordoned"), &json!(false)),
-            "{cordoned}"
-        );
+        has!(cordoned, {"status": "cordoned", "drained": false});
         let plan = gateway.plan(json!({"model": MINI})).await;
         assert!(plan["rejected"].to_string().contains("node_cordoned"), "{plan}");
         let answers = [gateway.chat_ok(&question(MINI)).await, gateway.chat_ok(&question(MINI)).await];
         let drained = turn(&gateway, &nodes[0], "drain").await;
-        assert_eq!(
-            (&drained["status"], &drained["in_flight"], &drained["drained"]),
-            (&json!("draining"), &json!(1), &json!(false)),
-            "{drained}"
-        );
+        has!(drained, {"status": "draining", "in_flight": 1, "drained": false});
         nodes[0].emulator.release();
         answers
     });
@@ -235,15 +225,13 @@ async fn a_server_that_publishes_a_queue_gets_less() {
 pub async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
     let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": "attic"})).await;
     let join = json!({"token": token["token"], "base_url": emulator.base_url(), "secret": NODE});
-    let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap();
-    assert_eq!(joined.status, 200, "{}", joined.text());
+    let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap().must_be(200);
     let joined = joined.json();
     let beat = json!({"models": [MINI], "version": "0", "runtime": "played", "load": load});
     let reporter = gateway.with_key(joined["credential"].as_str().unwrap());
     let id = joined["node_id"].as_str().unwrap().to_owned();
     until("the node is ready", async || {
-        let beaten = reporter.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap();
-        assert_eq!(beaten.status, 200, "{}", beaten.text());
+        reporter.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().must_be(200);
         gateway.get(&format!("/v2/byoc/nodes/{id}")).await["status"] == "ready"
     })
     .await;
@@ -270,10 +258,7 @@ async fn a_joined_node_says_how_full_its_cache_is() {
     // An eighth of a first token beside one that is decoding, and the step in progress.
     assert_eq!(placed["queue_ms"].as_u64(), Some(300 / 8 + 50 + 1), "{plan}");
     let said = gateway.get(&format!("/v2/byoc/nodes/{full}")).await["joined"]["said"]["load"].clone();
-    assert_eq!(
-        (&said["cache_held_bytes"], &said["token_us"]),
-        (&load["cache_held_bytes"], &load["token_us"])
-    );
+    has!(said, {"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]});
 }
 
 #[cfg(feature = "broker")]

@@ -53,8 +53,7 @@ impl DiskNode {
     }
 
     async fn answer(&self, body: &Value) -> (String, Value) {
-        let answer = self.client.post(CHAT, body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = self.client.post(CHAT, body).await.unwrap().must_be(200);
         (said(&answer), answer.json())
     }
 
@@ -72,9 +71,7 @@ impl DiskNode {
     }
 
     async fn purge(&self, salt: &str) -> Value {
-        let answer = self.client.post("/v1/cache/purge", &json!({"cache_salt": salt})).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        self.client.post("/v1/cache/purge", &json!({"cache_salt": salt})).await.unwrap().must_be(200).json()
     }
 }
 

@@ -8,11 +8,13 @@ use harness::process::free_address;
 use harness::{Emulator, Flavour, Model, Server};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, question, records, said, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, fails, has, question, records, said, streaming, trace_of, with};
 use crate::command::Cli;
-use crate::gateway::{Gateway, OWN, POOL, config};
+use crate::gateway::{Gateway, POOL, config};
 use crate::local_vectors::for_vectors;
-use crate::topologies::{Files, MODE, Site, builtin, calls, code, one_backend, selected};
+use crate::topologies::{
+    Files, MODE, Site, backend, builtin, calls, impatient, leaves, one_backend, selected,
+};
 use crate::wait::{found, until};
 
 const EMBEDDINGS: &str = "/v1/embeddings";
@@ -50,36 +52,26 @@ impl Drop for Crowd {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_leaves_by_the_estimate_alone_before_it_has_waited() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
-    let config = one_backend(&emulator, "hybrid", "model_map = {\"demo\" = \"tide-1\"}")
-        .replace("[[hybrid", "queue_wait_ms = 100\n[[hybrid");
-    let site = files.start(&config, &["--model", &builtin(), "--name", "demo", "--kv-memory", "4"]).await;
+    let site = impatient(&emulator, ("demo", &builtin(), "4"), "tide-1").await;
     let long = with(question("demo"), json!({"ignore_eos": true, "max_tokens": 1_500}));
-    selected(&site.client.post(CHAT, &long).await.unwrap(), "hybrid", "local", None);
+    selected(&site.chat(&long).await, "hybrid", "local", None);
     // What the model can't take tells whether it was asked at all before the request left.
     let words = json!([{"role": "user", "content": "tide ".repeat(4_000)}]);
     let too_long = with(question("demo"), json!({"messages": words}));
-    let asked = site.client.post(CHAT, &too_long).await.unwrap();
-    selected(&asked, "hybrid", "cloud", Some("context_too_long"));
+    selected(&site.chat(&too_long).await, "hybrid", "cloud", Some("context_too_long"));
     // 64 sequences run at a time: three times as many wait.
     let crowd = Crowd::of(&site.client, 36, CHAT, &with(long, json!({"n": 8})));
     until("a long queue", async || load(&site.client).await.1 > 180).await;
-    let answer = site.client.post(CHAT, &too_long).await.unwrap();
-    selected(&answer, "hybrid", "cloud", Some("queue_wait"));
+    selected(&site.chat(&too_long).await, "hybrid", "cloud", Some("queue_wait"));
     drop(crowd);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_to_embed_leaves_when_it_has_waited_and_keeps_its_place_if_nobody_else_embeds() {
     let emulator = Emulator::start(config().model(Model::embedding("text-embedding-3-small"))).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
     let root = tempfile::tempdir().unwrap();
     let model = for_vectors(root.path()).display().to_string();
-    let config = one_backend(&emulator, "hybrid", "model_map = {\"tiny\" = \"text-embedding-3-small\"}")
-        .replace("[[hybrid", "queue_wait_ms = 100\n[[hybrid");
-    let site = files.start(&config, &["--model", &model, "--name", "tiny", "--kv-memory", "64"]).await;
+    let site = impatient(&emulator, ("tiny", &model, "64"), "text-embedding-3-small").await;
     let short = json!({"model": "tiny", "input": ["high tide"]});
     let here = site.client.post(EMBEDDINGS, &short).await.unwrap();
     selected(&here, "hybrid", "local", None);
@@ -98,8 +90,7 @@ async fn a_text_to_embed_leaves_when_it_has_waited_and_keeps_its_place_if_nobody
     });
     until("a try at the backend", async || site.says("a backend did not answer")).await;
     drop(crowd);
-    let answer = waiting.await.unwrap().unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = waiting.await.unwrap().unwrap().must_be(200);
     selected(&answer, "hybrid", "local", None);
     assert_eq!(answer.json()["data"][0], here.json()["data"][0], "the same vector");
 }
@@ -107,67 +98,51 @@ async fn a_text_to_embed_leaves_when_it_has_waited_and_keeps_its_place_if_nobody
 #[tokio::test]
 async fn documents_are_ranked_and_tokens_counted_by_a_backend_that_has_the_model() {
     let emulator = Emulator::start(config().model(Model::rerank(RANKER))).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
-    let tables = format!(
-        "[hybrid]\ndefault_mode = \"hybrid\"\n\
-         [[hybrid.backends]]\nid = \"ranks\"\nbase_url = \"{}\"\nkey_file = \"DIR/key\"\nmodels = [\"{RANKER}\"]\n\
-         [[hybrid.backends]]\nid = \"counts\"\nbase_url = \"{}\"\nkey_file = \"DIR/key\"\nmodels = [\"gpt-4o-mini\"]\n\
-         [[hybrid.backends]]\nid = \"claude\"\nbase_url = \"{}/v1\"\nkey_file = \"DIR/key\"\nmodels = [\"{CLAUDE}\"]\n",
-        emulator.base_url_of(Flavour::Server(Server::Lenient)),
-        emulator.base_url(),
-        emulator.anthropic_url()
-    );
-    let site = files.start(&tables, &["--model", "echo"]).await;
+    let of = |id: &str, url: &str, model: &str| backend(id, url, &format!("models = [\"{model}\"]"));
+    let tables = [
+        "[hybrid]\ndefault_mode = \"hybrid\"\n".to_owned(),
+        of("ranks", &emulator.base_url_of(Flavour::Server(Server::Lenient)), RANKER),
+        of("counts", &emulator.base_url(), "gpt-4o-mini"),
+        of("claude", &format!("{}/v1", emulator.anthropic_url()), CLAUDE),
+    ];
+    let site = Files::with_key().start(&tables.concat(), &["--model", "echo"]).await;
     let ranking = json!({"model": RANKER, "query": "high tide", "documents": ["the tide is high", "ebb"]});
-    let ranked = site.client.post(RERANK, &ranking).await.unwrap();
-    selected(&ranked, "hybrid", "ranks", Some("model_missing"));
+    let ranked = leaves(&site.client, RERANK, &ranking, "ranks").await;
     assert_eq!(ranked.json()["results"].as_array().unwrap().len(), 2, "{}", ranked.text());
-    let ranked = site.in_mode("cloud").post(RERANK, &ranking).await.unwrap();
-    selected(&ranked, "cloud", "ranks", None);
+    selected(&site.in_mode("cloud").post(RERANK, &ranking).await.unwrap(), "cloud", "ranks", None);
     let kept = records(&site.client, 2).await;
-    assert!(
-        kept.iter().all(|record| record["operation"] == "rerank" && record["left_to"]["backend"] == "ranks"),
-        "{kept:?}"
-    );
+    let is_so = |record: &Value| record["operation"] == "rerank" && record["left_to"]["backend"] == "ranks";
+    assert!(kept.iter().all(is_so), "{kept:?}");
 
     let messages = json!({"model": CLAUDE, "messages": question("x")["messages"]});
     let client = site.client.clone().header("anthropic-version", "2023-06-01");
-    let counted = client.post("/v1/messages/count_tokens", &messages).await.unwrap();
-    selected(&counted, "hybrid", "claude", Some("model_missing"));
+    let counted = leaves(&client, "/v1/messages/count_tokens", &messages, "claude").await;
     assert!(counted.json()["input_tokens"].as_u64().unwrap() > 0, "{}", counted.text());
     let input = json!({"model": "gpt-4o-mini", "input": "hello there"});
     let counted = site.in_mode("cloud").post("/v1/responses/input_tokens", &input).await.unwrap();
     selected(&counted, "cloud", "counts", None);
     assert!(counted.json()["input_tokens"].as_u64().unwrap() > 0, "{}", counted.text());
     let here = json!({"model": "echo", "input": "hello there"});
-    let counted = site.client.post("/v1/responses/input_tokens", &here).await.unwrap();
-    selected(&counted, "hybrid", "local", None);
+    selected(&site.client.post("/v1/responses/input_tokens", &here).await.unwrap(), "hybrid", "local", None);
     let kept_here = json!({"model": "local/none", "input": "hello there"});
-    let refused = site.client.post("/v1/responses/input_tokens", &kept_here).await.unwrap();
-    assert_eq!(code(&refused), (404, "model_not_found".to_owned()), "{}", refused.text());
+    fails(&site.client.post("/v1/responses/input_tokens", &kept_here).await.unwrap(), 404, "model_not_found");
     let nobody = site.in_mode("cloud").post("/v1/responses/input_tokens", &here).await.unwrap();
-    assert_eq!(code(&nobody), (404, "model_not_found".to_owned()), "{}", nobody.text());
+    fails(&nobody, 404, "model_not_found");
     assert_eq!(records(&site.client, 2).await.len(), 2, "counts are in no journal");
     assert_eq!(calls(&emulator).len(), 4);
 }
 
 /// A hybrid node that a gateway reaches through its tunnel alone.
 async fn tunnelled(gateway: &Gateway, backend: &Emulator) -> (Site, String) {
-    let files = Files::new();
+    let files = Files::with_key();
     let (data, address) = (files.path("node"), free_address().unwrap().to_string());
-    let token = gateway.cli().run(&["nodes", "invite", "rack", "--json"]).json()["token"].clone();
-    let join = ["node", "join", "--control", &gateway.origin, "--token", token.as_str().unwrap()];
+    let join = ["node", "join", "--control", &gateway.origin, "--token", &gateway.invite("rack")];
     let id = Cli::new().run(&[&join[..], &["--data-dir", &data, "--tunnel"]].concat()).ok().trim().to_owned();
-    files.write("key", OWN);
     let config = one_backend(backend, "hybrid", "").replace("[[hybrid", "queue_wait_ms = 2000\n[[hybrid");
     let options = ["--model", &builtin(), "--name", MINI, "--kv-memory", "256"];
     let site = files.start_at(&address, &config, &options).await;
-    found("a node with a tunnel", async || {
-        let node = gateway.get(&format!("/v2/byoc/nodes/{id}")).await;
-        (node["status"] == "ready" && node["tunnel"].is_object()).then_some(())
-    })
-    .await;
+    let is_there = |node: &Value| node["status"] == "ready" && node["tunnel"].is_object();
+    gateway.until_node(&id, "ready with a tunnel", is_there).await;
     (site, id)
 }
 
@@ -191,14 +166,10 @@ async fn a_gateway_decides_who_else_serves_what_a_nodes_queue_is_too_long_for() 
     for body in [short.clone(), with(streaming(MINI), json!({"max_tokens": 8}))] {
         let answer = gateway.chat_ok(&body).await;
         assert_eq!(said(&answer), "You said: hello there", "{}", answer.text());
-        let told = told(&answer);
-        assert_eq!(told[..2], [Some("managed_provider"), Some("rate_limit")], "{told:?}");
+        assert_eq!(told(&answer)[..2], [Some("managed_provider"), Some("rate_limit")], "{answer:?}");
         let request = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(
-            (&request["mode"], &request["left_nodes"]["on"]),
-            (&json!("mi"), &json!("rate_limit")),
-            "{request}"
-        );
+        has!(request, {"mode": "mi"});
+        has!(request["left_nodes"], {"on": "rate_limit"});
     }
     let kept = found("the refusal in the node's journal", async || {
         let kept = records(&site.client, 2).await;

@@ -2,7 +2,7 @@
 //! that books each request once.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use base64::Engine;
@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, records, said, scripted, streaming, streaming_usage, text_of, with};
+use crate::ask::{
+    CHAT, MINI, client_of, fails, has, question, records, said, says, scripted, streaming, streaming_usage,
+    text_of, with,
+};
 use crate::command::Cli;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, config};
 use crate::wait::{found, until};
@@ -27,6 +30,8 @@ const ADAPTER: &str = "x-hybrie-adapter-id";
 /// A model that only backends have.
 const LARGE: &str = "acme-large";
 const CLAUDE: &str = "claude-haiku-4-5";
+/// Settings of a backend that has another model, and one under another name.
+const MAPPED: &str = "models = [\"acme-large\"]\nmodel_map = {\"echo\" = \"tide-1\"}";
 
 /// A node with its files and its configuration.
 pub struct Site {
@@ -43,16 +48,22 @@ impl Files {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// With the key that an emulated provider takes.
+    pub fn with_key() -> Self {
+        let files = Self::new();
+        files.write("key", OWN);
+        files
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).display().to_string()
     }
 
     pub fn write(&self, name: &str, text: &str) -> String {
-        let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.create(true).truncate(true).write(true).mode(0o600).open(self.path(name)).unwrap();
-        std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-        self.path(name)
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     /// Starts a node that may send requests to the backends of a configuration, in which `DIR` is its directory.
@@ -66,18 +77,28 @@ impl Files {
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--listen", listen, "--data-dir", &data]);
         let launch = launch.args(["--config", &config, "--runtime-local-only-strict=false"]);
         let mut process = launch.args(options.iter().copied()).start().unwrap();
-        let rest = process.wait_text("http://", WITHIN).await.unwrap();
-        let origin = format!("http://{}", rest.split_whitespace().next().unwrap());
-        Site { _root: self.0, process, client: Client::new(origin).within(WITHIN) }
+        let client = client_at(&mut process).await;
+        Site { _root: self.0, process, client }
     }
+}
+
+/// A client of a node that says where it listens.
+async fn client_at(process: &mut Process) -> Client {
+    let rest = process.wait_text("http://", WITHIN).await.unwrap();
+    client_of(&format!("http://{}", rest.split_whitespace().next().unwrap()))
 }
 
 impl Site {
     /// An echo node with one backend, an emulated provider.
-    async fn echo(emulator: &Emulator, default_mode: &str, more: &str) -> Self {
-        let files = Files::new();
-        files.write("key", OWN);
-        files.start(&one_backend(emulator, default_mode, more), &["--model", "echo"]).await
+    async fn echo(default_mode: &str, more: &str) -> (Emulator, Self) {
+        let emulator = Emulator::start(config()).await.unwrap();
+        let config = one_backend(&emulator, default_mode, more);
+        let site = Files::with_key().start(&config, &["--model", "echo"]).await;
+        (emulator, site)
+    }
+
+    pub async fn chat(&self, body: &Value) -> Answer {
+        self.client.post(CHAT, body).await.unwrap()
     }
 
     pub fn says(&self, text: &str) -> bool {
@@ -97,11 +118,12 @@ impl Site {
 }
 
 pub fn one_backend(emulator: &Emulator, default_mode: &str, more: &str) -> String {
-    format!(
-        "[hybrid]\ndefault_mode = \"{default_mode}\"\n[[hybrid.backends]]\nid = \"cloud\"\nbase_url = \"{}\"\n\
-         key_file = \"DIR/key\"\n{more}",
-        emulator.base_url()
-    )
+    format!("[hybrid]\ndefault_mode = \"{default_mode}\"\n{}", backend("cloud", &emulator.base_url(), more))
+}
+
+/// A backend for which this node has a key.
+pub fn backend(id: &str, base_url: &str, more: &str) -> String {
+    format!("[[hybrid.backends]]\nid = \"{id}\"\nbase_url = \"{base_url}\"\nkey_file = \"DIR/key\"\n{more}\n")
 }
 
 /// The requests that a provider received, without lists of models.
@@ -113,14 +135,17 @@ fn header<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {
     entry.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
+/// The answer to a request that leaves for this backend, since the node lacks the model.
+pub async fn leaves(client: &Client, path: &str, body: &Value, backend: &str) -> Answer {
+    let answer = client.post(path, body).await.unwrap();
+    selected(&answer, "hybrid", backend, Some("model_missing"));
+    answer
+}
+
 /// Checks where an answer comes from: mode, backend, and why it left.
 pub fn selected(answer: &Answer, mode: &str, backend: &str, because: Option<&str>) {
     let found = (answer.header(SELECTED_MODE), answer.header(BACKEND), answer.header(BECAUSE));
     assert_eq!(found, (Some(mode), Some(backend), because), "{} {}", answer.status, answer.text());
-}
-
-pub fn code(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
 pub fn builtin() -> String {
@@ -131,9 +156,7 @@ pub fn builtin() -> String {
 fn synthetic(change: impl Fn(&str, &mut [f32])) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut made = SyntheticModel::smallest(1);
-    for (name, (_, numbers)) in &mut made.tensors {
-        change(name, numbers);
-    }
+    made.tensors.iter_mut().for_each(|(name, (_, numbers))| change(name, numbers));
     made.write_plain(directory.path(), false).unwrap();
     directory
 }
@@ -178,8 +201,7 @@ async fn settings_that_contradict_each_other_are_refused_with_what_to_drop() {
 #[tokio::test]
 async fn a_strict_node_says_so_and_sends_nothing_to_its_backends() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
+    let files = Files::with_key();
     // The machine's own setting is as strict as the option, beside a file that has backends.
     for (strict, environment) in [("true", None), ("false", Some(("INFERENCE_ALLOWED_PROVIDERS", "local")))] {
         keeps_to_itself(&emulator, &files, strict, environment).await;
@@ -193,40 +215,26 @@ async fn keeps_to_itself(
     environment: Option<(&str, &str)>,
 ) {
     let strict = format!("--runtime-local-only-strict={strict}");
-    let strict = ["--model", "echo", &strict];
     let config =
         files.write("node.toml", &one_backend(emulator, "hybrid", "").replace("DIR", &files.path("")));
-    let mut launch =
+    let launch =
         Launch::new(tidegate().unwrap()).args(["node", "--listen", "127.0.0.1:0", "--config", &config]);
-    if let Some((name, value)) = environment {
-        launch = launch.env(name, value);
-    }
-    let mut process = launch.args(strict).start().unwrap();
-    let rest = process.wait_text("http://", WITHIN).await.unwrap();
-    let client = Client::new(format!("http://{}", rest.split_whitespace().next().unwrap())).within(WITHIN);
+    let launch = environment.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+    let mut process = launch.args(["--model", "echo", &strict]).start().unwrap();
+    let client = client_at(&mut process).await;
     process.wait_text("1 backends of --config are not used", WITHIN).await.unwrap();
     for path in ["/v1/health", "/v1/capabilities"] {
         let view = client.get(path).await.unwrap().json();
-        assert_eq!(view["runtime_local_only_strict"], true, "{view}");
-        assert_eq!(
-            (&view["execution_modes"], &view["cloud_backends"]),
-            (&json!(["local"]), &json!([])),
-            "{view}"
-        );
+        has!(view, {"runtime_local_only_strict": true, "execution_modes": ["local"], "cloud_backends": []});
     }
     for mode in ["cloud", "hybrid"] {
         let refused = client.clone().header(MODE, mode).post(CHAT, &question("echo")).await.unwrap();
-        assert_eq!(code(&refused), (403, "local_only".to_owned()), "{}", refused.text());
-        let refused = client.post(CHAT, &question(&format!("{mode}/echo"))).await.unwrap();
-        assert_eq!(code(&refused), (403, "local_only".to_owned()), "{}", refused.text());
+        fails(&refused, 403, "local_only");
+        fails(&client.post(CHAT, &question(&format!("{mode}/echo"))).await.unwrap(), 403, "local_only");
     }
     // Nothing leaves because a model is missing, either.
-    assert_eq!(
-        code(&client.post(CHAT, &question(LARGE)).await.unwrap()),
-        (404, "model_not_found".to_owned())
-    );
-    let answer = client.post(CHAT, &question("local/echo")).await.unwrap();
-    selected(&answer, "local", "local", None);
+    fails(&client.post(CHAT, &question(LARGE)).await.unwrap(), 404, "model_not_found");
+    selected(&client.post(CHAT, &question("local/echo")).await.unwrap(), "local", "local", None);
     assert!(calls(emulator).is_empty());
 }
 
@@ -282,10 +290,8 @@ fn no_call_of_a_local_node_leaves_the_machine_and_one_of_a_hybrid_node_would_be_
     let (outside, answers) = contacts(&[("INFERENCE_ALLOWED_PROVIDERS", "local")], "");
     assert_eq!(outside, Vec::<String>::new(), "{answers}");
     let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(
-        answers[0]["choices"][0]["message"]["content"].as_str().unwrap().ends_with("hello"),
-        "{answers:?}"
-    );
+    let said = answers[0]["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(said.ends_with("hello"), "{answers:?}");
     assert_eq!(answers[1]["error"]["code"], "local_only", "{answers:?}");
     assert!(answers[2]["choices"].is_array(), "{answers:?}");
     assert_eq!(answers[3]["error"]["code"], "local_only", "{answers:?}");
@@ -300,43 +306,26 @@ fn no_call_of_a_local_node_leaves_the_machine_and_one_of_a_hybrid_node_would_be_
 
 #[tokio::test]
 async fn a_hybrid_node_says_who_may_answer() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site =
-        Site::echo(&emulator, "local", "models = [\"acme-large\"]\nmodel_map = {\"echo\" = \"tide-1\"}")
-            .await;
-    assert!(site.process.stderr().contains("may leave this machine for: cloud"), "{}", site.process.stderr());
+    let (_emulator, site) = Site::echo("local", MAPPED).await;
+    says(&site.process.stderr(), &["may leave this machine for: cloud"]);
     let modes = json!(["local", "cloud", "hybrid"]);
     for path in ["/v1/health", "/v1/capabilities"] {
         let view = site.client.get(path).await.unwrap().json();
-        assert_eq!(view["runtime_local_only_strict"], false, "{view}");
-        assert_eq!(
-            (&view["execution_modes"], &view["cloud_backends"]),
-            (&modes, &json!(["cloud"])),
-            "{view}"
-        );
+        has!(view, {"runtime_local_only_strict": false, "execution_modes": modes, "cloud_backends": ["cloud"]});
     }
     assert_eq!(site.client.get("/v1/capabilities").await.unwrap().json()["topology"], "hybrid");
     let models = site.client.get("/v1/models").await.unwrap().json();
-    let model = &models["data"][0];
     assert_eq!(models["data"].as_array().unwrap().len(), 1, "what backends have is not listed: {models}");
-    assert_eq!(
-        (&model["execution_modes"], &model["cloud_backends"]),
-        (&modes, &json!(["cloud"])),
-        "{models}"
-    );
+    has!(models["data"][0], {"execution_modes": modes, "cloud_backends": ["cloud"]});
 }
 
 #[tokio::test]
 async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site =
-        Site::echo(&emulator, "local", "model_map = {\"echo\" = \"tide-1\"}\nmodels = [\"acme-large\"]")
-            .await;
-    let here = site.client.post(CHAT, &question("echo")).await.unwrap();
-    selected(&here, "local", "local", None);
-    let here = site.client.post(CHAT, &question("hybrid/echo")).await.unwrap();
+    let (emulator, site) = Site::echo("local", MAPPED).await;
+    selected(&site.chat(&question("echo")).await, "local", "local", None);
+    let here = site.chat(&question("hybrid/echo")).await;
     selected(&here, "hybrid", "local", None);
-    assert!(said(&here).contains("isn't a model"), "{}", here.text());
+    says(&said(&here), &["isn't a model"]);
     let here = site.in_mode("local").post(CHAT, &question("cloud/echo")).await.unwrap();
     selected(&here, "local", "local", None);
     assert!(calls(&emulator).is_empty());
@@ -356,62 +345,43 @@ async fn the_mode_is_of_the_header_then_of_the_prefix_then_the_default() {
         assert!(!String::from_utf8_lossy(&entry.body).contains("local/"), "{entry:?}");
     }
     let unknown = site.in_mode("cloud").post(CHAT, &question("unheard-of")).await.unwrap();
-    assert_eq!(code(&unknown), (404, "model_not_found".to_owned()));
-    assert!(unknown.text().contains("No backend of this node serves the model"), "{}", unknown.text());
+    fails(&unknown, 404, "model_not_found");
+    says(&unknown.text(), &["No backend of this node serves the model"]);
 }
 
 #[tokio::test]
 async fn a_missing_model_leaves_in_every_dialect_and_its_usage_is_recorded_as_the_backends() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
-    let claude = format!(
-        "[[hybrid.backends]]\nid = \"second\"\nbase_url = \"{}/v1\"\nkey_file = \"DIR/key\"\nmodels = [\"{CLAUDE}\"]\n",
-        emulator.anthropic_url()
-    );
-    let models = "models = [\"acme-large\", \"gpt-4o-mini\", \"text-embedding-3-small\"]\n";
-    let config = one_backend(&emulator, "hybrid", models) + &claude;
-    let site = files.start(&config, &["--model", "echo"]).await;
-    let whole = site.client.post(CHAT, &question(LARGE)).await.unwrap();
-    selected(&whole, "hybrid", "cloud", Some("model_missing"));
-    let text = said(&whole);
-    let streamed = site.client.post(CHAT, &streaming(LARGE)).await.unwrap();
-    selected(&streamed, "hybrid", "cloud", Some("model_missing"));
+    let second = (format!("{}/v1", emulator.anthropic_url()), format!("models = [\"{CLAUDE}\"]"));
+    let models = "models = [\"acme-large\", \"gpt-4o-mini\", \"text-embedding-3-small\"]";
+    let config = one_backend(&emulator, "hybrid", models) + &backend("second", &second.0, &second.1);
+    let site = Files::with_key().start(&config, &["--model", "echo"]).await;
+    let text = said(&leaves(&site.client, CHAT, &question(LARGE), "cloud").await);
+    let streamed = leaves(&site.client, CHAT, &streaming(LARGE), "cloud").await;
     let events = sse::events(&streamed.body);
     assert_eq!((text_of(&events), events.last().map(String::as_str)), (text, Some("[DONE]")));
     assert!(!streamed.text().contains("\"usage\":{"), "the client requested none: {}", streamed.text());
-    let streamed = site.client.post(CHAT, &streaming_usage(LARGE)).await.unwrap();
-    assert!(streamed.text().contains("\"usage\":{"), "{}", streamed.text());
+    says(&site.chat(&streaming_usage(LARGE)).await.text(), &["\"usage\":{"]);
     let messages = json!({"model": CLAUDE, "max_tokens": 20, "messages": question(LARGE)["messages"]});
     let versioned = site.client.clone().header("anthropic-version", "2023-06-01");
     for body in [&messages, &with(messages.clone(), json!({"stream": true}))] {
-        let answer = versioned.post("/v1/messages", body).await.unwrap();
-        selected(&answer, "hybrid", "second", Some("model_missing"));
-        assert!(
-            answer.text().contains("\"end_turn\"") || answer.text().contains("\"max_tokens\""),
-            "{}",
-            answer.text()
-        );
+        let text = leaves(&versioned, "/v1/messages", body, "second").await.text();
+        assert!(text.contains("\"end_turn\"") || text.contains("\"max_tokens\""), "{text}");
     }
     let responses = json!({"model": "gpt-4o-mini", "store": false, "input": "hello there"});
     for body in [&responses, &with(responses.clone(), json!({"stream": true}))] {
-        let answer = site.client.post("/v1/responses", body).await.unwrap();
-        selected(&answer, "hybrid", "cloud", Some("model_missing"));
-        assert!(answer.text().contains("\"completed\""), "{}", answer.text());
+        says(&leaves(&site.client, "/v1/responses", body, "cloud").await.text(), &["\"completed\""]);
     }
     let vectors = json!({"model": "text-embedding-3-small", "input": ["tide", "moon"]});
-    let answer = site.client.post("/v1/embeddings", &vectors).await.unwrap();
-    selected(&answer, "hybrid", "cloud", Some("model_missing"));
+    let answer = leaves(&site.client, "/v1/embeddings", &vectors, "cloud").await;
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2, "{}", answer.text());
 
     let (kept, sent) = (records(&site.client, 8).await, calls(&emulator));
     assert_eq!((kept.len(), sent.len()), (8, 8), "{kept:?}");
     for (record, entry) in kept.iter().zip(&sent) {
         let backend = if entry.path.contains("messages") { "second" } else { "cloud" };
-        assert_eq!(record["left_to"], json!({"backend": backend, "because": "model_missing"}), "{record}");
-        assert_eq!((&record["end"], &record["is_measured"]), (&json!("whole"), &json!(true)), "{record}");
-        assert_eq!(record["output_tokens"], entry.said_tokens, "{record} {entry:?}");
-        assert_eq!(record["input_tokens"], entry.prompt_tokens, "{record} {entry:?}");
+        has!(record, {"left_to": {"backend": backend, "because": "model_missing"}, "end": "whole"});
+        has!(record, {"is_measured": true, "output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens});
     }
     // None of it are this node's tokens.
     assert_eq!(site.metric("tidegate_node_tokens_total{kind=\"answer\"}").await, "0");
@@ -421,36 +391,31 @@ async fn a_missing_model_leaves_in_every_dialect_and_its_usage_is_recorded_as_th
 
 #[tokio::test]
 async fn what_came_through_a_gateway_or_names_local_is_kept() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site = Site::echo(&emulator, "hybrid", "").await;
+    let (emulator, site) = Site::echo("hybrid", "").await;
     let through = site.client.clone().header("x-request-id", "trc_01a21cbc583a73918898c459e5536add");
     for (client, model) in
         [(&through, LARGE), (&site.in_mode("local"), LARGE), (&site.client, "local/acme-large")]
     {
-        let refused = client.post(CHAT, &question(model)).await.unwrap();
-        assert_eq!(code(&refused), (404, "model_not_found".to_owned()), "{}", refused.text());
+        fails(&client.post(CHAT, &question(model)).await.unwrap(), 404, "model_not_found");
     }
     let refused = through.post(CHAT, &question("cloud/acme-large")).await.unwrap();
-    assert_eq!(code(&refused), (403, "local_only".to_owned()));
-    assert!(refused.text().contains("came through a gateway"), "{}", refused.text());
+    fails(&refused, 403, "local_only");
+    says(&refused.text(), &["came through a gateway"]);
     assert!(calls(&emulator).is_empty());
 }
 
 #[tokio::test]
 async fn an_adapter_stays_here_unless_the_backend_has_it() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site = Site::echo(&emulator, "hybrid", "adapters = [\"law\"]").await;
+    let (emulator, site) = Site::echo("hybrid", "adapters = [\"law\"]").await;
     let tides = site.client.clone().header(ADAPTER, "tides");
-    let kept = tides.post(CHAT, &question(LARGE)).await.unwrap();
-    assert_eq!(code(&kept), (404, "model_not_found".to_owned()), "{}", kept.text());
+    fails(&tides.post(CHAT, &question(LARGE)).await.unwrap(), 404, "model_not_found");
     let refused = tides.header(MODE, "cloud").post(CHAT, &question(LARGE)).await.unwrap();
-    assert_eq!(code(&refused), (400, "adapter_is_local".to_owned()), "{}", refused.text());
+    fails(&refused, 400, "adapter_is_local");
     let timeline = json!({"metadata": {"hybrie": {"adapter_timeline": [{"start_step": 0, "adapter_id": "law"}, {"start_step": 9, "adapter_id": "none"}]}}});
     let refused = site.in_mode("cloud").post(CHAT, &with(question(LARGE), timeline)).await.unwrap();
-    assert_eq!(code(&refused), (400, "adapter_is_local".to_owned()), "{}", refused.text());
+    fails(&refused, 400, "adapter_is_local");
     assert!(calls(&emulator).is_empty());
-    let law = site.client.clone().header(ADAPTER, "law").post(CHAT, &question(LARGE)).await.unwrap();
-    selected(&law, "hybrid", "cloud", Some("model_missing"));
+    let law = leaves(&site.client.clone().header(ADAPTER, "law"), CHAT, &question(LARGE), "cloud").await;
     assert_eq!(law.header(ADAPTER), Some("law"));
     assert_eq!(header(&calls(&emulator)[0], ADAPTER), Some("law"));
 }
@@ -463,43 +428,31 @@ async fn a_long_prompt_and_a_failing_runtime_leave_and_a_wrong_request_does_not(
             numbers.fill(f32::NAN);
         }
     });
-    let files = Files::new();
-    files.write("key", OWN);
     let model = model.path().display().to_string();
     let config = one_backend(&emulator, "hybrid", "model_map = {\"nan\" = \"tide-1\"}");
-    let site = files.start(&config, &["--model", &model, "--name", "nan", "--kv-memory", "8"]).await;
+    let site =
+        Files::with_key().start(&config, &["--model", &model, "--name", "nan", "--kv-memory", "8"]).await;
     // The weights produce no numbers: it fails at its first token, in a stream, too.
     for body in [question("nan"), streaming("nan")] {
-        let answer = site.client.post(CHAT, &body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        selected(&answer, "hybrid", "cloud", Some("node_failed"));
+        selected(&site.chat(&body).await.must_be(200), "hybrid", "cloud", Some("node_failed"));
     }
-    let long = json!([{"role": "user", "content": "tide ".repeat(200)}]);
-    let answer = site.client.post(CHAT, &with(question("nan"), json!({"messages": long}))).await.unwrap();
+    let long = json!({"messages": [{"role": "user", "content": "tide ".repeat(200)}]});
+    let answer = site.chat(&with(question("nan"), long)).await;
     selected(&answer, "hybrid", "cloud", Some("context_too_long"));
     let sent = calls(&emulator).len();
-    let kept = site.in_mode("local").post(CHAT, &question("nan")).await.unwrap();
-    assert_eq!(code(&kept), (502, "engine_failed".to_owned()), "{}", kept.text());
+    fails(&site.in_mode("local").post(CHAT, &question("nan")).await.unwrap(), 502, "engine_failed");
     for wrong in [
         json!({"temperature": 9}),
         json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": {}}}}}),
     ] {
-        let refused = site.client.post(CHAT, &with(question("nan"), wrong)).await.unwrap();
+        let refused = site.chat(&with(question("nan"), wrong)).await;
         assert_eq!((refused.status, refused.header(BACKEND)), (400, None), "{}", refused.text());
     }
     assert_eq!(calls(&emulator).len(), sent);
     let kept = records(&site.client, 4).await;
     let ends: Vec<_> = kept.iter().map(|record| (&record["end"], &record["left_to"]["because"])).collect();
-    assert_eq!(
-        ends[..4],
-        [
-            (&json!("whole"), &json!("node_failed")),
-            (&json!("whole"), &json!("node_failed")),
-            (&json!("whole"), &json!("context_too_long")),
-            (&json!("failed"), &Value::Null)
-        ],
-        "{kept:?}"
-    );
+    let left = [["whole", "node_failed"], ["whole", "node_failed"], ["whole", "context_too_long"]];
+    assert_eq!((json!(ends[..3]), json!(ends[3])), (json!(left), json!(["failed", null])), "{kept:?}");
 }
 
 /// Fills the sequences that may run at once with answers that do not end.
@@ -514,14 +467,21 @@ async fn saturate(site: &Site, model: &str) -> Vec<harness::client::Streaming> {
     streams
 }
 
+/// A node with a model of this name, that lets its requests leave once they have waited for a tenth of a second.
+pub async fn impatient(
+    emulator: &Emulator,
+    (name, model, kv_mib): (&str, &str, &str),
+    name_there: &str,
+) -> Site {
+    let config = one_backend(emulator, "hybrid", &format!("model_map = {{\"{name}\" = \"{name_there}\"}}"))
+        .replace("[[hybrid", "queue_wait_ms = 100\n[[hybrid");
+    Files::with_key().start(&config, &["--model", model, "--name", name, "--kv-memory", kv_mib]).await
+}
+
 #[tokio::test]
 async fn a_full_queue_and_a_deadline_leave_and_without_a_backend_they_are_served_here() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
-    let config = one_backend(&emulator, "hybrid", "model_map = {\"demo\" = \"tide-1\"}")
-        .replace("[[hybrid", "queue_wait_ms = 100\n[[hybrid");
-    let site = files.start(&config, &["--model", &builtin(), "--name", "demo", "--kv-memory", "256"]).await;
+    let site = impatient(&emulator, ("demo", &builtin(), "256"), "tide-1").await;
     // Before anything was measured, a deadline is no reason.
     let asked = json!([{"role": "user", "content": "What is Tidegate?"}]);
     let short = with(question("demo"), json!({"temperature": 0, "messages": asked}));
@@ -532,7 +492,7 @@ async fn a_full_queue_and_a_deadline_leave_and_without_a_backend_they_are_served
     selected(&relaxed.post(CHAT, &short).await.unwrap(), "hybrid", "local", None);
 
     let streams = saturate(&site, "demo").await;
-    selected(&site.client.post(CHAT, &short).await.unwrap(), "hybrid", "cloud", Some("queue_wait"));
+    selected(&site.chat(&short).await, "hybrid", "cloud", Some("queue_wait"));
     assert_eq!(calls(&emulator).len(), 2);
     // Nobody else answers: it keeps its place in the queue, and is answered when there is room.
     emulator.refuse().await;
@@ -542,14 +502,12 @@ async fn a_full_queue_and_a_deadline_leave_and_without_a_backend_they_are_served
     });
     until("a try at the backend", async || site.says("a backend did not answer")).await;
     drop(streams);
-    let answer = waiting.await.unwrap().unwrap();
-    selected(&answer, "hybrid", "local", None);
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    selected(&waiting.await.unwrap().unwrap().must_be(200), "hybrid", "local", None);
+    let is_last = |record: &Value| record["end"] == "whole" && record["sequence"] == 13;
     let kept = found("the last record", async || {
-        let kept = records(&site.client, 13).await;
-        kept.iter().any(|record| record["end"] == "whole" && record["sequence"] == 13).then_some(kept)
-    });
-    let kept = kept.await;
+        Some(records(&site.client, 13).await).filter(|kept| kept.iter().any(is_last))
+    })
+    .await;
     assert!(kept.iter().all(|record| record["model"] == "demo"), "{kept:?}");
     let left: Vec<_> = kept.iter().filter_map(|record| record["left_to"]["because"].as_str()).collect();
     assert_eq!(left, ["deadline", "queue_wait"], "what stayed is not marked: {kept:?}");
@@ -558,14 +516,12 @@ async fn a_full_queue_and_a_deadline_leave_and_without_a_backend_they_are_served
 #[tokio::test]
 async fn two_nodes_that_point_at_each_other_refuse_the_loop_in_the_clients_dialect() {
     let (first, second) = (free_address().unwrap(), free_address().unwrap());
-    let hybrid = |to: SocketAddr| {
-        format!("[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://{to}\"]\n")
+    let start = async |here: SocketAddr, to: SocketAddr| {
+        let hybrid = format!("[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://{to}\"]\n");
+        Files::new().start_at(&here.to_string(), &hybrid, &["--model", "echo"]).await
     };
-    let echo = ["--model", "echo"];
-    let one = Files::new().start_at(&first.to_string(), &hybrid(second), &echo).await;
-    let other = Files::new().start_at(&second.to_string(), &hybrid(first), &echo).await;
-    let refused = one.client.post(CHAT, &question(LARGE)).await.unwrap();
-    assert_eq!(code(&refused), (508, "loop_detected".to_owned()), "{}", refused.text());
+    let (one, other) = (start(first, second).await, start(second, first).await);
+    fails(&one.chat(&question(LARGE)).await, 508, "loop_detected");
     let messages = json!({"model": LARGE, "max_tokens": 9, "messages": question(LARGE)["messages"]});
     let refused = other.client.post("/v1/messages", &messages).await.unwrap();
     assert_eq!((refused.status, &refused.json()["type"]), (508, &json!("error")), "{}", refused.text());
@@ -575,19 +531,15 @@ async fn two_nodes_that_point_at_each_other_refuse_the_loop_in_the_clients_diale
         assert_eq!(kept.len(), 2, "{kept:?}");
         assert!(kept.iter().all(|record| record["end"] == "failed"), "{kept:?}");
     }
-    let passed =
-        one.client.clone().header("x-hybrie-hops", "a, b, c, d").post(CHAT, &question("echo")).await.unwrap();
-    assert_eq!(code(&passed), (508, "loop_detected".to_owned()), "{}", passed.text());
+    let after = |hops: &str| one.client.clone().header("x-hybrie-hops", hops);
+    fails(&after("a, b, c, d").post(CHAT, &question("echo")).await.unwrap(), 508, "loop_detected");
     // A chain that ends is none.
-    let served =
-        one.client.clone().header("x-hybrie-hops", "a, b").post(CHAT, &question("echo")).await.unwrap();
-    selected(&served, "hybrid", "local", None);
+    selected(&after("a, b").post(CHAT, &question("echo")).await.unwrap(), "hybrid", "local", None);
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_the_request_at_the_backend() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site = Site::echo(&emulator, "hybrid", "").await;
+    let (emulator, site) = Site::echo("hybrid", "").await;
     let stalled = with(scripted(LARGE, "chunks=9,stall=4"), json!({"stream": true}));
     let mut stream = site.client.stream(CHAT, &stalled).await.unwrap();
     assert_eq!(stream.header(BACKEND), Some("cloud"));
@@ -607,89 +559,71 @@ async fn a_client_that_leaves_cancels_the_request_at_the_backend() {
     until("the second request", async || calls(&emulator).len() == 2).await;
     silent.abort();
     until("its cancellation", async || calls(&emulator)[1].outcome == Outcome::Cancelled).await;
-    let kept = records(&site.client, 2).await;
-    for record in &kept {
-        assert_eq!(
-            (&record["end"], &record["left_to"]["backend"]),
-            (&json!("left"), &json!("cloud")),
-            "{record}"
-        );
+    for record in records(&site.client, 2).await {
+        has!(record, {"end": "left"});
+        has!(record["left_to"], {"backend": "cloud"});
     }
 }
 
 #[tokio::test]
 async fn a_backend_that_is_down_is_passed_over_and_the_error_of_all_names_each() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
+    let files = Files::with_key();
     files.write("wrong", "sk-nobody");
-    let down = format!("http://{}", free_address().unwrap());
-    let tables = format!(
-        "[hybrid]\ndefault_mode = \"hybrid\"\n\
-         [[hybrid.backends]]\nid = \"down\"\nbase_url = \"{down}\"\n\
-         [[hybrid.backends]]\nid = \"locked\"\nbase_url = \"{0}\"\nkey_file = \"DIR/wrong\"\n\
-         [[hybrid.backends]]\nid = \"up\"\nbase_url = \"{0}\"\nkey_file = \"DIR/key\"\nmodels = [\"acme-large\"]\n",
-        emulator.base_url()
-    );
-    let site = files.start(&tables, &["--model", "echo"]).await;
-    let answer = site.client.post(CHAT, &question(LARGE)).await.unwrap();
-    selected(&answer, "hybrid", "up", Some("model_missing"));
+    let there = emulator.base_url();
+    let tables = [
+        "[hybrid]\ndefault_mode = \"hybrid\"\n".to_owned(),
+        format!("[[hybrid.backends]]\nid = \"down\"\nbase_url = \"http://{}\"\n", free_address().unwrap()),
+        backend("locked", &there, "").replace("DIR/key", "DIR/wrong"),
+        backend("up", &there, "models = [\"acme-large\"]"),
+    ];
+    let site = files.start(&tables.concat(), &["--model", "echo"]).await;
+    leaves(&site.client, CHAT, &question(LARGE), "up").await;
     // Of a model that the last does not take, both sides' reasons are named.
-    let failed = site.client.post(CHAT, &question("tide-1")).await.unwrap();
-    assert_eq!(code(&failed), (502, "backends_failed".to_owned()));
-    let message = failed.json()["error"]["message"].as_str().unwrap().to_owned();
-    for part in
-        ["This node: It has no model \"tide-1\"", "The backend down:", "The backend locked: it answered 401"]
-    {
-        assert!(message.contains(part), "{message}");
-    }
+    let failed = site.chat(&question("tide-1")).await;
+    fails(&failed, 502, "backends_failed");
+    let error = failed.json()["error"].clone();
+    let message = error["message"].as_str().unwrap();
+    says(message, &["This node: It has no model \"tide-1\"", "The backend down:"]);
+    says(message, &["The backend locked: it answered 401"]);
     assert!(!message.contains("sk-nobody"), "{message}");
     let messages = json!({"model": "tide-1", "max_tokens": 9, "messages": question("x")["messages"]});
     let failed = site.in_mode("cloud").post("/v1/messages", &messages).await.unwrap();
     assert_eq!((failed.status, &failed.json()["type"]), (502, &json!("error")), "{}", failed.text());
     assert!(!failed.text().contains("This node:"), "it was not to be served here: {}", failed.text());
     // What is wrong with the request is wrong everywhere.
-    let wrong = site.client.post(CHAT, &with(question(LARGE), json!({"temperature": 9}))).await.unwrap();
-    assert_eq!(code(&wrong), (400, "decimal_above_maximum_value".to_owned()), "{}", wrong.text());
-    selected(&wrong, "hybrid", "up", Some("model_missing"));
-    assert_eq!(wrong.json()["error"]["param"], "temperature", "{}", wrong.text());
-    let ends: Vec<Value> =
-        records(&site.client, 4).await.iter().map(|record| record["end"].clone()).collect();
-    assert_eq!(ends, ["whole", "failed", "failed", "failed"]);
+    let wrong = with(question(LARGE), json!({"temperature": 9}));
+    let wrong = leaves(&site.client, CHAT, &wrong, "up").await;
+    fails(&wrong, 400, "decimal_above_maximum_value");
+    has!(wrong.json()["error"], {"param": "temperature"});
+    let kept = records(&site.client, 4).await;
+    assert!(kept.iter().map(|record| &record["end"]).eq(["whole", "failed", "failed", "failed"]), "{kept:?}");
 }
 
 #[tokio::test]
 async fn a_backend_that_does_not_say_why_it_refuses_is_named() {
-    let emulator = Emulator::start(config()).await.unwrap();
-    let site = Site::echo(&emulator, "local", "").await;
+    let (emulator, site) = Site::echo("local", "").await;
     emulator.script(OWN, [Behaviour::parse("status=422,body=empty").unwrap()]);
     let refused = site.in_mode("cloud").post(CHAT, &question(LARGE)).await.unwrap();
-    assert_eq!(code(&refused), (422, "backend_refused".to_owned()), "{}", refused.text());
-    let words = "The backend cloud refuses the request: It does not say why.";
-    assert!(refused.text().contains(words), "{}", refused.text());
+    fails(&refused, 422, "backend_refused");
+    says(&refused.text(), &["The backend cloud refuses the request: It does not say why."]);
 }
 
 #[tokio::test]
 async fn a_stream_that_breaks_before_its_first_byte_is_tried_elsewhere_and_later_is_an_error() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let files = Files::new();
-    files.write("key", OWN);
-    let second = format!(
-        "[[hybrid.backends]]\nid = \"second\"\nbase_url = \"{}\"\nkey_file = \"DIR/second\"\n",
-        emulator.base_url()
-    );
+    let files = Files::with_key();
     files.write("second", NODE);
+    let second = backend("second", &emulator.base_url(), "").replace("DIR/key", "DIR/second");
     let site = files.start(&(one_backend(&emulator, "hybrid", "") + &second), &["--model", "echo"]).await;
     emulator.script(OWN, [Behaviour::parse("cut=0").unwrap()]);
-    let answer = site.client.post(CHAT, &streaming(LARGE)).await.unwrap();
-    selected(&answer, "hybrid", "second", Some("model_missing"));
+    leaves(&site.client, CHAT, &streaming(LARGE), "second").await;
     emulator.script(OWN, [Behaviour::parse("chunks=6,cut=3").unwrap()]);
     let mut broken = site.client.stream(CHAT, &streaming(LARGE)).await.unwrap();
     assert_eq!(broken.header(BACKEND), Some("cloud"));
     let (events, end) = broken.events().await;
     assert!(end.is_err(), "it must not look complete: {events:?}");
-    let last = events.last().unwrap();
-    assert!(last.contains("backends_failed") && last.contains("The backend cloud broke off"), "{events:?}");
+    says(events.last().unwrap(), &["backends_failed", "The backend cloud broke off"]);
     assert_eq!(calls(&emulator).len(), 3, "nothing is repeated after the first byte");
     let kept = records(&site.client, 2).await;
     let ends: Vec<_> = kept.iter().map(|record| (&record["end"], &record["left_to"]["backend"])).collect();
@@ -700,17 +634,14 @@ async fn a_stream_that_breaks_before_its_first_byte_is_tried_elsewhere_and_later
 async fn joined(gateway: &Gateway) -> (Site, String) {
     let files = Files::new();
     let (data, address) = (files.path("node"), free_address().unwrap());
-    let token = gateway.cli().run(&["nodes", "invite", "attic", "--json"]).json()["token"].clone();
-    let join = ["node", "join", "--control", &gateway.origin, "--token", token.as_str().unwrap()];
+    let join = ["node", "join", "--control", &gateway.origin, "--token", &gateway.invite("attic")];
     let place = ["--data-dir", &data, "--address", &format!("http://{address}")];
     let id = Cli::new().run(&[&join[..], &place].concat()).ok().trim().to_owned();
     files.write("home.key", &gateway.founded.api_key);
     files.write("key", CUSTOM);
-    let config = format!(
-        "[[hybrid.backends]]\nid = \"home\"\ngateway = true\nkey_file = \"DIR/home.key\"\nmodels = [\"{MINI}\"]\n\
-         [[hybrid.backends]]\nid = \"other\"\nbase_url = \"{}\"\nkey_file = \"DIR/key\"\nmodels = [\"acme-large\"]\n",
-        gateway.emulator.base_url()
-    );
+    let home = "[[hybrid.backends]]\nid = \"home\"\ngateway = true\nkey_file = \"DIR/home.key\"\n";
+    let other = backend("other", &gateway.emulator.base_url(), "models = [\"acme-large\"]");
+    let config = format!("{home}models = [\"{MINI}\"]\n{other}");
     (files.start_at(&address.to_string(), &config, &["--model", "echo"]).await, id)
 }
 
@@ -719,36 +650,39 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
     let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
     gateway.credential("openai", OWN).await;
     let (site, id) = joined(&gateway).await;
-    let asked = site.in_mode("hybrid").header("agent-hints", URL_SAFE_NO_PAD.encode(r#"{"tag":"night"}"#));
-    let through = asked.post(CHAT, &question(MINI)).await.unwrap();
-    selected(&through, "hybrid", "home", Some("model_missing"));
-    assert_eq!(through.header("agent-execution-profile"), Some("byok"), "{}", through.text());
-    let trace = through.header("agent-trace-id").unwrap().to_owned();
+    let trace = leaves_at_night(&site, "home").await;
     selected(&site.in_mode("cloud").post(CHAT, &question(LARGE)).await.unwrap(), "cloud", "other", None);
-    selected(&site.client.post(CHAT, &question("echo")).await.unwrap(), "local", "local", None);
+    selected(&site.chat(&question("echo")).await, "local", "local", None);
     let own = records(&site.client, 3).await;
     let left_to = json!({"backend": "home", "because": "model_missing", "profile": "byok"});
-    assert_eq!((&own[0]["left_to"], &own[0]["request"]), (&left_to, &json!(trace)), "{own:?}");
-    assert_eq!(own[1]["left_to"], json!({"backend": "other", "because": null}), "{own:?}");
+    has!(own[0], {"left_to": left_to, "request": trace});
+    has!(own[1], {"left_to": {"backend": "other", "because": null}});
     assert_eq!(own[2].get("left_to"), None, "{own:?}");
 
     let reported = found("three reports", async || {
         let page = gateway.get(&format!("/v2/byoc/nodes/{id}/usage")).await;
         Some(page["data"].as_array().unwrap().clone()).filter(|rows| rows.len() == 3)
-    });
-    let reported = reported.await;
-    let of = |row: &Value| (row["left_to"].clone(), row["left_because"].clone(), row["request_id"].clone());
-    assert_eq!(of(&reported[0]), (json!("home"), json!("model_missing"), json!(trace)), "{reported:?}");
-    assert_eq!(of(&reported[1]), (json!("other"), Value::Null, Value::Null), "{reported:?}");
-    assert_eq!(of(&reported[2]), (Value::Null, Value::Null, Value::Null), "{reported:?}");
+    })
+    .await;
+    has!(reported[0], {"left_to": "home", "left_because": "model_missing", "request_id": trace});
+    has!(reported[1], {"left_to": "other", "left_because": null, "request_id": null});
+    has!(reported[2], {"left_to": null, "left_because": null, "request_id": null});
     // The gateway counts its own request and what the node itself answered: none twice, and the other not at all.
     gateway.listed(2).await;
     let requests = gateway.requests(10).await;
-    let profiles: Vec<_> = requests.iter().map(|request| request["profile"].as_str().unwrap()).collect();
-    assert_eq!(profiles.iter().filter(|profile| **profile == "byok").count(), 1, "{requests:?}");
-    assert_eq!(profiles.iter().filter(|profile| **profile == "byoc").count(), 1, "{requests:?}");
-    let through = requests.iter().find(|request| request["profile"] == "byok").unwrap();
-    assert_eq!((&through["id"], &through["tag"]), (&json!(trace), &json!("night")), "{through}");
+    let of = |profile: &str| -> Vec<&Value> {
+        requests.iter().filter(|request| request["profile"] == profile).collect()
+    };
+    assert_eq!((of("byok").len(), of("byoc").len()), (1, 1), "{requests:?}");
+    has!(of("byok")[0], {"id": trace, "tag": "night"});
+}
+
+/// Sends a request with a tag that leaves for a gateway, and returns its id there.
+async fn leaves_at_night(site: &Site, backend: &str) -> String {
+    let asked = site.in_mode("hybrid").header("agent-hints", URL_SAFE_NO_PAD.encode(r#"{"tag":"night"}"#));
+    let through = leaves(&asked, CHAT, &question(MINI), backend).await;
+    assert_eq!(through.header("agent-execution-profile"), Some("byok"), "{}", through.text());
+    through.header("agent-trace-id").unwrap().to_owned()
 }
 
 /// A node may have a gateway as its backend that it has not joined: no report links the two.
@@ -758,26 +692,11 @@ async fn a_gateway_that_was_not_joined_gets_its_headers_and_books_the_request_al
     gateway.credential("openai", OWN).await;
     let files = Files::new();
     files.write("head.key", &gateway.founded.api_key);
-    let config = format!(
-        "[[hybrid.backends]]\nid = \"head\"\ngateway = true\nbase_url = \"{}\"\nkey_file = \"DIR/head.key\"\nmodels = [\"{MINI}\"]\n",
-        gateway.origin
-    );
-    let site = files.start(&config, &["--model", "echo"]).await;
-    let asked = site.in_mode("hybrid").header("agent-hints", URL_SAFE_NO_PAD.encode(r#"{"tag":"night"}"#));
-    let through = asked.post(CHAT, &question(MINI)).await.unwrap();
-    selected(&through, "hybrid", "head", Some("model_missing"));
-    assert_eq!(through.header("agent-execution-profile"), Some("byok"), "{}", through.text());
-    let own = records(&site.client, 1).await;
-    assert_eq!(
-        own[0]["left_to"],
-        json!({"backend": "head", "because": "model_missing", "profile": "byok"}),
-        "{own:?}"
-    );
-    assert_eq!(
-        own[0]["request"],
-        Value::Null,
-        "its requests are known nowhere that this node reports to: {own:?}"
-    );
-    let booked = gateway.settled(through.header("agent-trace-id").unwrap()).await;
-    assert_eq!((&booked["mode"], &booked["tag"]), (&json!("byok"), &json!("night")), "{booked}");
+    let config = backend("head", &gateway.origin, &format!("gateway = true\nmodels = [\"{MINI}\"]"));
+    let site = files.start(&config.replace("DIR/key", "DIR/head.key"), &["--model", "echo"]).await;
+    let trace = leaves_at_night(&site, "head").await;
+    // Its requests are known nowhere that this node reports to.
+    let left_to = json!({"backend": "head", "because": "model_missing", "profile": "byok"});
+    has!(records(&site.client, 1).await[0], {"left_to": left_to, "request": null});
+    has!(gateway.settled(&trace).await, {"mode": "byok", "tag": "night"});
 }

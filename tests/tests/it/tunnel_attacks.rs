@@ -107,8 +107,7 @@ async fn a_node_that_floods_loses_its_tunnel_and_others_are_served() {
         until_node(&gateway, &id, "with a tunnel", |node| node["tunnel"].is_object()).await;
         let flooding = tokio::spawn(async move { flood(wire, &bytes).await });
         while !flooding.is_finished() {
-            let answer = gateway.client().post(CHAT, &ask()).await.unwrap();
-            assert_eq!(answer.status, 200, "{}", answer.text());
+            let answer = gateway.client().post(CHAT, &ask()).await.unwrap().must_be(200);
             assert_eq!(answer.header("agent-node-id"), Some(honest_id.as_str()));
         }
         flooding.await.unwrap();
@@ -207,8 +206,7 @@ async fn a_node_survives_what_is_no_gateway() {
     ];
     let number = forgeries.len();
     let forger = Forger::before(&gateway, forgeries).await;
-    let control = format!("http://{}", forger.address);
-    let (machine, id) = joined(&gateway, &control, "attic");
+    let (machine, id) = joined(&gateway, &format!("http://{}", forger.address), "attic");
     let node = machine.start(&[]).await;
     // Its own clients are served all the while.
     until("all was said", async || {
@@ -250,8 +248,12 @@ async fn revoking_a_node_cuts_its_streams_and_those_of_no_other() {
         .await;
     // Each of the workspace's nodes gets one of the streams, since the other is cordoned meanwhile.
     let set = async |node: &str, what: &str| {
-        let done = gateway.admin().post(&format!("/v2/byoc/nodes/{node}/{what}"), &json!({})).await.unwrap();
-        assert_eq!(done.status, 200, "{}", done.text());
+        gateway
+            .admin()
+            .post(&format!("/v2/byoc/nodes/{node}/{what}"), &json!({}))
+            .await
+            .unwrap()
+            .must_be(200);
     };
     set(&beside_id, "cordon").await;
     let mut cut = begin(&gateway.client(), &endless()).await;
@@ -262,8 +264,7 @@ async fn revoking_a_node_cuts_its_streams_and_those_of_no_other() {
     (long["stream"], long["max_tokens"]) = (json!(true), json!(400));
     let mut elsewhere = begin(&theirs, &long).await;
 
-    let revoked = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap();
-    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap().must_be(200);
     let mut last = None;
     while let Ok(Some(event)) = cut.event().await {
         last = Some(event);
@@ -288,8 +289,7 @@ async fn what_is_declared_binds_the_workspace_and_not_the_machine() {
     let trace = trace_of(&until_answered(&gateway).await);
     gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"models": ["acme/other"]})).await;
     until("the certificate says so", async || machine.certificate()["models"] == json!(["acme/other"])).await;
-    let own = machine.client().post(CHAT, &ask()).await.unwrap();
-    assert_eq!(own.status, 200, "{}", own.text());
+    machine.client().post(CHAT, &ask()).await.unwrap().must_be(200);
     // A gateway names its requests, and gets what is declared.
     let named = [("content-type", "application/json"), ("x-request-id", &*trace)];
     let refused = machine.client().call(http::Method::POST, CHAT, &named, ask().to_string()).await.unwrap();

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, problem, records, said, trace_of};
+use crate::ask::{CHAT, fails, has, problem, records, said, trace_of};
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config};
 use crate::isolation::second_workspace;
@@ -201,10 +201,7 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     let labelled = gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"labels": ["attic"]})).await;
     assert_eq!((&labelled["labels"], &labelled["base_url"]), (&json!(["attic"]), &there["base_url"]));
     let health = machine.client().get("/v1/health").await.unwrap().json();
-    assert_eq!(
-        (&health["policy"]["is_expired"], &health["policy"]["is_clock_skewed"]),
-        (&json!(false), &json!(false))
-    );
+    has!(health["policy"], {"is_expired": false, "is_clock_skewed": false});
     let certificate = machine.certificate();
     assert_eq!(certificate["node_key"], machine.key().public().to_string());
     assert!(proof::document::verify(&certificate, None).is_ok(), "{certificate:?}");
@@ -369,14 +366,12 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     // In force at the second gateway when it has answered.
     let stated = json!({"stated_facts": {"unknown_fields": true}}).to_string();
     let merged = [("content-type", "application/merge-patch+json")];
-    let patched = admin.call(http::Method::PATCH, &path, &merged, stated).await.unwrap();
-    assert_eq!(patched.status, 200, "{}", patched.text());
+    admin.call(http::Method::PATCH, &path, &merged, stated).await.unwrap().must_be(200);
     let mut running = client.stream(CHAT, &endless()).await.unwrap();
     assert!(running.status == 200 && running.event().await.unwrap().is_some());
     let [control, serving] = ["control", "serve-"].map(|name| Threads::of(second.pid(), name));
     let pace = Pace::start(&[gateway.control(), control, serving]);
-    let revoked = gateway.admin().post(&format!("{path}/revoke"), &json!({})).await.unwrap();
-    assert_eq!(revoked.status, 200, "{}", revoked.text());
+    gateway.admin().post(&format!("{path}/revoke"), &json!({})).await.unwrap().must_be(200);
     // The demo model fills its context in a quarter of a second, so that one answer follows another until one is cut.
     while running.status == 200 && ends_whole(&mut running).await {
         running = client.stream(CHAT, &endless()).await.unwrap();
@@ -399,8 +394,7 @@ async fn another_workspace_gets_nothing_through_a_tunnel() {
     let others = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&others.admin_key);
     let body = json!({"name": "borrowed", "base_url": format!("tunnel://{id}/v1"), "models": [MODEL]});
-    let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap();
-    assert_eq!(added.status, 201, "{}", added.text());
+    let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap().must_be(201);
     let added = added.json();
     assert_eq!((&added["status"], &added["tunnel"]), (&json!("unreachable"), &Value::Null), "{added}");
     let refused = gateway.with_key(&others.api_key).post(CHAT, &ask()).await.unwrap();
@@ -507,8 +501,7 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     cellar.kill9().unwrap();
     until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
 
-    let plain = gateway.with_key(&credential).post(TUNNEL, &json!({})).await.unwrap();
-    problem(&plain, 400, "tunnel_required");
+    problem(&gateway.with_key(&credential).post(TUNNEL, &json!({})).await.unwrap(), 400, "tunnel_required");
     let unknown = gateway.with_key("tgn_mine").post(TUNNEL, &json!({})).await.unwrap();
     problem(&unknown, 401, "unknown_node_credential");
     let mut later = Dialled::at(&gateway, &credential, &UPGRADE.replace(": 1", ": 7, 9")).await;
@@ -600,8 +593,7 @@ async fn certificates_are_renewed_and_tunnels_with_them() {
     let mut seen = vec![first];
     // Each certificate is dead before the second tunnel after it, and no request meets a gap.
     while seen.len() < 4 {
-        let answer = gateway.client().post(CHAT, &ask()).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        gateway.client().post(CHAT, &ask()).await.unwrap().must_be(200);
         let since = view(&gateway, &id).await["tunnel"]["since"].clone();
         assert!(since.is_string(), "there is always one");
         if !seen.contains(&since) {
@@ -626,12 +618,7 @@ async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
         Some(machine.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status != 200)
     })
     .await;
-    assert_eq!(
-        (refused.status, &refused.json()["error"]["code"]),
-        (503, &json!("policy_expired")),
-        "{}",
-        refused.text()
-    );
+    fails(&refused, 503, "policy_expired");
     let health = machine.client().get("/v1/health").await.unwrap().json();
     assert_eq!(health["policy"]["is_expired"], true, "{health}");
     // A restart gives it no time.

@@ -74,8 +74,7 @@ impl Clients {
     /// A buffered answer. None may fail, whatever happens to the nodes.
     pub async fn ask(&self, body: &Value) -> Outcome {
         let begun = Instant::now();
-        let answer = self.client.post(CHAT, body).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = self.client.post(CHAT, body).await.unwrap().must_be(200);
         let mut outcome = Outcome::of(begun, |name| answer.header(name));
         outcome.counts(&answer.json()["usage"]);
         outcome.is_whole = true;

@@ -188,9 +188,7 @@ impl Fleet {
 
     async fn turn(&self, node: usize, action: &str) -> Value {
         let path = format!("/v2/byoc/nodes/{}/{action}", self.nodes[node].id);
-        let answer = self.gateway.admin().post(&path, &json!({})).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()
+        self.gateway.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
     }
 
     /// A long stream that this node serves.
@@ -456,8 +454,7 @@ impl Fleet {
         let sources = FETCHER;
         self.nodes[..sources].iter().for_each(|node| shelve(&node.models(), &filling));
         for node in &self.nodes[..sources] {
-            let shares = format!("it sees what {} shares", node.name);
-            until(&shares, async || {
+            until(&format!("it sees what {} shares", node.name), async || {
                 self.nodes[FETCHER].sees(node.name).await["shares"].to_string().contains(SHARED)
             })
             .await;

@@ -108,8 +108,7 @@ impl Node {
             let answer = client.post(CHAT, body).await.unwrap();
             (answer.status != 429).then_some(answer)
         });
-        let answer = answer.await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.await.must_be(200);
     }
 
     /// Its journal, as it lists it itself.

@@ -76,11 +76,13 @@ pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> 
         for month in open_months(store, workspace, period.start_unix_ms).await?.into_iter().rev() {
             if month.start_unix_ms < period.start_unix_ms {
                 let credit = credit(store, month, taken).await?;
-                taken = taken.plus(-draw_with(store, month, credit).await?.amount_of(LineKind::Credit));
+                let drawn = Box::pin(draw_with(store, month, credit)).await?;
+                taken = taken.plus(-drawn.amount_of(LineKind::Credit));
             }
         }
     }
-    draw_with(store, period, credit(store, period, taken).await?).await
+    let credit = credit(store, period, taken).await?;
+    Box::pin(draw_with(store, period, credit)).await
 }
 
 async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoice, StoreError> {
@@ -177,7 +179,7 @@ pub async fn open_months(
 
 /// Finalises a month, once; returns whether this call did it.
 pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, StoreError> {
-    let invoice = Box::pin(draw(store, period)).await?;
+    let invoice = draw(store, period).await?;
     let row = InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: act.unix_ms };
     store.invoices().finalise(row, act).await
 }

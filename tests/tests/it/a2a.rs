@@ -134,8 +134,7 @@ async fn the_protocols_client_talks_with_agents() {
     let script = [plain(), plain(), plain().chunks(6), calling("beep", r#"{"times":"2"}"#), plain()];
     gateway.emulator.script(OWN, script);
     let python = workspace().join(".venv/bin/python");
-    let driven = drive(python, workspace().join("tests/sdk/a2a_client.py"), &gateway).await;
-    assert_eq!(driven.held, 7);
+    assert_eq!(drive(python, workspace().join("tests/sdk/a2a_client.py"), &gateway).await.held, 7);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -157,8 +156,7 @@ async fn a_card_describes_an_agent_of_the_keys_project() {
     problem(&read(&client, "nobody").await, 404, "agent_not_found");
     problem(&client.get("/a2a/placer/other").await.unwrap(), 404, "unknown_path");
     let nameless = Client::new(&gateway.origin).within(WITHIN);
-    let refused = read(&nameless, "placer").await.must_be(401);
-    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(read(&nameless, "placer").await.must_be(401).header("www-authenticate"), Some("Bearer"));
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     assert_eq!(read(&gateway.with_key(&reader), "placer").await.status, 403);
 }
@@ -199,7 +197,7 @@ async fn a_message_is_a_turn_and_its_context_a_chat() {
 
 #[tokio::test]
 async fn what_is_not_a_request_has_its_own_error() {
-    let (gateway, client) = gateway().await;
+    let (_gateway, client) = gateway().await;
     for (body, code) in [
         ("{\"jsonrpc\"", -32_700),
         ("[]", -32_600),

@@ -227,8 +227,7 @@ async fn calls_are_made_approved_refused_and_allowed_for_good() {
     done(&client, &format!("/tools/{id}/invoke"), json!({})).await;
     until_status(&client, &chat, "idle").await;
     assert_eq!(mcp.calls().len(), 2);
-    let twice = post(&client, &format!("/tools/{id}/invoke"), json!({})).await;
-    problem(&twice, 409, "tool_call_not_waiting");
+    problem(&post(&client, &format!("/tools/{id}/invoke"), json!({})).await, 409, "tool_call_not_waiting");
     let (_, refused) = send(&client, next(&chat, "again")).await;
     let (_, id) = waiting(&client, &chat).await;
     done(&client, &format!("/tools/{id}/reject"), json!({"reason": "not today"})).await;
@@ -390,8 +389,7 @@ async fn a_limit_of_money_makes_the_next_step_the_last_one() {
     let inside = limited(&gateway, boss("expert", costs[0] + 1), &script).await.0;
     assert_eq!(inside, ["any", "any", "none", "none"]);
     let script = [asking("poor"), adds(), plain(), plain()];
-    let poor = limited(&gateway, boss("poor", u64::MAX), &script).await.0;
-    assert_eq!(poor, ["any", "any", "none", "any"]);
+    assert_eq!(limited(&gateway, boss("poor", u64::MAX), &script).await.0, ["any", "any", "none", "any"]);
 }
 
 /// A script whose steps use ten tokens each.
@@ -606,7 +604,6 @@ async fn the_command_line_defines_an_agent_and_talks_with_it() {
     assert!(gateway.cli().run(&["agent", "list"]).ok().contains("helper"));
     assert_eq!(gateway.cli().run(&["agent", "versions", &id, "--json"]).ok().lines().count(), 2);
     let client = gateway.cli().env("TIDEGATE_API_KEY", &gateway.founded.api_key);
-    let printed = client.run(&["agent", "run", "helper", "hello there"]).ok();
-    assert_eq!(printed.trim(), "You said: hello there");
+    assert_eq!(client.run(&["agent", "run", "helper", "hello there"]).ok().trim(), "You said: hello there");
     gateway.cli().run(&["agent", "remove", &id, "--yes"]).ok();
 }

@@ -66,8 +66,7 @@ pub async fn until_step(client: &Client, id: &str, name: &str, status: &str) -> 
 }
 
 pub fn step<'a>(run: &'a Value, name: &str) -> &'a Value {
-    let steps = run["steps"].as_array().unwrap();
-    steps.iter().find(|step| step["id"] == name).unwrap_or(&Value::Null)
+    run["steps"].as_array().unwrap().iter().find(|step| step["id"] == name).unwrap_or(&Value::Null)
 }
 
 pub fn statuses(run: &Value) -> Map<String, Value> {
@@ -148,8 +147,7 @@ async fn a_flow_has_a_step_of_each_kind(engine: Engine) {
     // What a step is, what it cost and how long it took.
     let hello = step(&run, "hello");
     assert!(hello["began"].as_str().unwrap().starts_with("tsk_") && hello["duration_ms"].is_u64(), "{hello}");
-    let asked = task(&client, hello["began"].as_str().unwrap()).await;
-    has(&asked, json!({"flow_run_id": id, "status": 10}));
+    has(&task(&client, hello["began"].as_str().unwrap()).await, json!({"flow_run_id": id, "status": 10}));
     until("the costs of the steps are known", async || {
         let run = read(&client, &id).await;
         step(&run, "hello")["cost_nano_usd"].as_i64() > Some(0) && run["cost_nano_usd"].as_i64() > Some(0)
@@ -200,8 +198,7 @@ async fn flows_are_checked_versioned_compared_and_deleted() {
     let made = gateway.make("/v2/flows", json!({"document": yaml})).await;
     let path = format!("/v2/flows/{}", id_of(&made));
     has(&made, json!({"version": 1, "/graph/0/id": "hello"}));
-    let twice = admin.post("/v2/flows", &json!({"document": yaml})).await.unwrap();
-    problem(&twice, 409, "name_taken");
+    problem(&admin.post("/v2/flows", &json!({"document": yaml})).await.unwrap(), 409, "name_taken");
     let second = yaml.replace("'hi '", "'hello '");
     let answer = gateway.make(&format!("{path}/versions"), json!({"document": second})).await;
     assert_eq!(answer["version"], 2, "{answer}");
@@ -259,8 +256,7 @@ async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled(engine
     let twice = act(&client, &id, "approvals", json!({"step": "ask", "approved": false})).await;
     assert_eq!(twice.must_be(409).json()["code"], "flow_step_not_waiting");
     assert_eq!(act(&client, &id, "resume", json!({})).await.status, 200);
-    let run = ended(&client, &id).await;
-    has(&run, json!({"status": "completed", "output": "true 7"}));
+    has(&ended(&client, &id).await, json!({"status": "completed", "output": "true 7"}));
     assert_eq!(act(&client, &id, "cancel", json!({})).await.must_be(409).json()["code"], "flow_run_ended");
     // An approval that is refused fails its step; a run that waits is cancelled at once.
     let refused = start(&client, &document, json!({"name": "Bob"})).await;
@@ -406,8 +402,7 @@ async fn expressions_end_and_inputs_are_checked() {
     let document = flow(steps, json!({"input": {"properties": {"list": {"type": "array"}}}}));
     let list: Vec<u32> = (0..2_000).collect();
     let id = start(&client, &document, json!({"list": list})).await;
-    let run = ended(&client, &id).await;
-    has(&run, json!({"status": "failed", "error_code": "flow_expression_failed"}));
+    has(&ended(&client, &id).await, json!({"status": "failed", "error_code": "flow_expression_failed"}));
     let refused = client.post(RUNS, &json!({"document": document, "input": {"list": 3}})).await.unwrap();
     assert_eq!(refused.must_be(400).json()["param"], "input.list");
 }
@@ -516,8 +511,7 @@ async fn two_gateways_on_postgres_share_runs_and_one_that_dies_leaves_nothing_be
     gateway.process().kill9().unwrap();
     for id in &ids {
         assert_eq!(act(&there, id, "events", json!({"name": "paid", "payload": 7})).await.status, 200);
-        let run = ended(&there, id).await;
-        has(&run, json!({"status": "completed", "output": "You said: first7"}));
+        has(&ended(&there, id).await, json!({"status": "completed", "output": "You said: first7"}));
     }
     other.stop(WITHIN).await.unwrap();
     gateway.start_again().await;

@@ -71,8 +71,7 @@ async fn a_task_is_followed_to_its_end_whose_outcome_is_the_exit_code() {
     assert_eq!((followed.code, &*followed.stdout), (0, "You said: one two three four\n"), "{followed:?}");
     assert!(followed.stderr.contains("completed") && followed.stderr.contains("tokens"), "{followed:?}");
     // Who comes late gets all of it, also as the messages of the stream.
-    let late = run(here(), &["task", "follow", &id, "--json"]).await.json();
-    has(&late, json!({"id": id, "status": 10}));
+    has(&run(here(), &["task", "follow", &id, "--json"]).await.json(), json!({"id": id, "status": 10}));
     // A try that fails is told.
     gateway.emulator.script(OWN, [Behaviour::ok().chunks(6).cut(4), Behaviour::ok()]);
     let id = queued(&gateway.client(), &ask("hello there")).await;

@@ -315,8 +315,7 @@ async fn a_workspace_has_its_own_hooks_and_no_other_hears_of_its_requests() {
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let tenant = second_workspace(&gateway).await;
     let theirs = json!({"provider": "openai", "secret": OWN, "base_url": gateway.emulator.base_url()});
-    let admin = gateway.with_key(&tenant.admin_key);
-    admin.post("/v2/provider-credentials", &theirs).await.unwrap().must_be(201);
+    gateway.with_key(&tenant.admin_key).post("/v2/provider-credentials", &theirs).await.unwrap().must_be(201);
     let asks =
         async |key: &str| gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap().must_be(200);
     asks(&tenant.api_key).await;
@@ -377,8 +376,7 @@ async fn a_fallback_is_one_request_to_it_and_a_deadline_ends_its_wait() {
     let large = "openai/gpt-5-mini";
     gateway.route(json!({"model_fallbacks": [{"on": ["outage"], "model": large}]})).await;
     gateway.emulator.script(OWN, [Behaviour::status(503).times(3)]);
-    let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(answer.header("agent-resolved-model"), Some(large));
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-resolved-model"), Some(large));
     let messages = server.messages();
     assert_eq!(messages.len(), 2, "{messages:?}");
     assert_eq!(messages[0]["data"]["model"], MINI, "{messages:?}");

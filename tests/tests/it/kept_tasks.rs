@@ -90,8 +90,7 @@ async fn wrong_times_are_refused(gateway: &Gateway, client: &Client) {
     let twice =
         format!(r#"{{"app": "{MINI}", "input": {{"prompt": "x"}}, "ttl_seconds": 60, "ttl_seconds": 61}}"#);
     let content = [("content-type", "application/json")];
-    let answer = client.call(Method::POST, "/apps/run", &content, twice).await.unwrap();
-    problem(&answer, 400, "duplicate_field");
+    problem(&client.call(Method::POST, "/apps/run", &content, twice).await.unwrap(), 400, "duplicate_field");
     assert_eq!(gateway.calls(OWN).len(), calls);
 }
 
@@ -179,15 +178,13 @@ async fn strangers_learn_nothing(gateway: &Gateway, task: &str, file: &str) {
 
 async fn files_are_deleted_apart_from_their_task(client: &Client, id: &str, path: &str) {
     for query in ["?role=all", "?role=input%20"] {
-        let answer = client.delete(&format!("/tasks/{id}/files{query}")).await.unwrap();
-        problem(&answer, 400, "invalid_value");
+        problem(&client.delete(&format!("/tasks/{id}/files{query}")).await.unwrap(), 400, "invalid_value");
     }
     let listed = files(client, id, "").await;
     assert_eq!((&listed[0]["role"], listed.as_array().unwrap().len()), (&json!("output"), 1), "{listed}");
     assert_eq!(files(client, id, "?role=input").await, json!([]));
     assert_eq!(delete_files(client, id, "?role=input").await, json!({"deleted": [], "skipped": []}));
-    let deleted = delete_files(client, id, "").await;
-    assert_eq!(deleted, json!({"deleted": [listed[0]["id"]], "skipped": []}));
+    assert_eq!(delete_files(client, id, "").await, json!({"deleted": [listed[0]["id"]], "skipped": []}));
     problem(&client.get(path).await.unwrap(), 404, "file_not_found");
     let task = read(client, id).await;
     assert!(task["output"]["images"][0]["deleted_at"].is_string(), "{task}");

@@ -153,8 +153,7 @@ async fn nobody_but_members_gets_mail() {
     };
     let described = patch(json!({"description": "on call"})).await;
     has(&described, json!({"url": "mailto:ann@acme.example", "description": "on call"}));
-    let led = patch(json!({"url": "full.ann@acme.example"})).await;
-    assert_eq!(led["url"], "mailto:full.ann@acme.example");
+    assert_eq!(patch(json!({"url": "full.ann@acme.example"})).await["url"], "mailto:full.ann@acme.example");
     let full = json!({"status": 452, "error": "the mail server answered 452"});
     has(&test(&gateway, &id).await, full);
     patch(json!({"url": ANN})).await;

@@ -103,8 +103,7 @@ type Event = (String, Option<Value>);
 
 fn read_event(event: &str) -> Event {
     let field = |name: &str| {
-        let line = event.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
+        event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
     };
     (field("id:"), serde_json::from_str(&field("data:")).ok())
 }
@@ -135,21 +134,15 @@ fn told(text: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn the_protocols_own_node_client_uses_apps_tasks_and_usage() {
+async fn the_protocols_own_clients_use_apps_tasks_and_usage() {
     let gateway = Gateway::with_own().await;
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["inference", "read"]})).await;
     let (key, _) = gateway.key(json!({"name": "caller", "scopes": ["inference"]})).await;
     let script = workspace().join("tests/node/mcp_client.mjs");
     let driven = drive_at("node".into(), script, &format!("{}/v1", gateway.origin), &key, &reader).await;
     assert_eq!(driven.held, 8);
-}
-
-#[tokio::test]
-async fn the_protocols_own_python_client_uses_apps_and_tasks() {
-    let gateway = Gateway::with_own().await;
     let python = workspace().join(".venv/bin/python");
-    let driven = drive(python, workspace().join("tests/sdk/mcp_client.py"), &gateway).await;
-    assert_eq!(driven.held, 4);
+    assert_eq!(drive(python, workspace().join("tests/sdk/mcp_client.py"), &gateway).await.held, 4);
 }
 
 #[tokio::test]
@@ -274,8 +267,7 @@ async fn a_stream_that_broke_off_is_resumed_to_its_result() {
     let result = events.last().unwrap().1.clone().unwrap();
     assert_eq!((&result["id"], told(&result["result"])), (&json!(1), "You said: one two three four"));
     // The same again: who comes late gets the result.
-    let late = session.resumed(&last).await;
-    assert_eq!(late.last().unwrap().1.clone().unwrap()["result"], result["result"]);
+    assert_eq!(session.resumed(&last).await.last().unwrap().1.clone().unwrap()["result"], result["result"]);
     // Who was told nothing before the end is told of it.
     let anew = session.resumed("1-0").await;
     let first = anew[0].1.as_ref().unwrap();
@@ -307,7 +299,7 @@ async fn a_cancelled_call_cancels_its_task_and_gets_no_answer() {
 
 #[tokio::test]
 async fn a_run_that_nobody_waits_for_is_a_task_that_is_shown_and_cancelled() {
-    let (gateway, session) = Session::first().await;
+    let (_gateway, session) = Session::first().await;
     let run = json!({"app": MINI, "input": {"prompt": "hello there"}, "wait": false});
     let made = session.call("app_run", run).await["structuredContent"].clone();
     let id = json!({"task_id": made["id"]});
@@ -388,8 +380,7 @@ async fn another_key_finds_no_session_and_another_workspace_no_task() {
     for key in [&other, &founded.api_key] {
         let stolen = Session { client: gateway.with_key(key), id: session.id.clone() };
         assert_eq!(stolen.send(&message(1, "ping", json!({}))).await.status, 404);
-        let resumed = stolen.open(Method::GET, &[("last-event-id", "1-0")], String::new()).await;
-        assert_eq!(resumed.status, 404);
+        assert_eq!(stolen.open(Method::GET, &[("last-event-id", "1-0")], String::new()).await.status, 404);
         let own = [("mcp-session-id", session.id.as_str())];
         assert_eq!(stolen.client.call(Method::DELETE, MCP, &own, Bytes::new()).await.unwrap().status, 404);
     }

@@ -123,8 +123,7 @@ pub async fn returned(gateway: &Gateway, person: &Person) -> Value {
 #[tokio::test]
 async fn a_person_signs_in_and_models_call_the_servers_tools() {
     let scene = Scene::start().await;
-    let shown = scene.shown().await;
-    has(&shown, json!({"health": "authorization_needed", "/authorization/state": "needed"}));
+    has(&scene.shown().await, json!({"health": "authorization_needed", "/authorization/state": "needed"}));
     let refused = scene.ask(&scene.gateway.client()).await;
     assert_eq!(refused.must_be(409).json()["error"]["code"], "mcp_authorization_needed");
     let signed_in = scene.sign_in().await;
@@ -167,8 +166,7 @@ async fn a_token_that_is_refused_is_renewed_and_one_that_is_revoked_is_said_to_b
     scene.wants(Some("nothing"));
     let answer = scene.ask(&scene.gateway.client()).await;
     assert_eq!(answer.status, 200, "the model is told of the call that failed: {}", answer.text());
-    let shown = scene.shown().await;
-    has(&shown, json!({"health": "authorization_needed", "/authorization/state": "needed"}));
+    has(&scene.shown().await, json!({"health": "authorization_needed", "/authorization/state": "needed"}));
     let refused = scene.ask(&scene.gateway.client()).await;
     assert_eq!(refused.json()["error"]["code"], "mcp_authorization_needed", "{}", refused.text());
     // The authorization server knows the client still; the person signs in again.
@@ -281,8 +279,7 @@ async fn a_sign_in_is_ended_once_by_who_began_it() {
 #[tokio::test]
 async fn a_command_begins_what_an_admin_ends() {
     let scene = Scene::start().await;
-    let cli = scene.gateway.cli();
-    let begun = cli.run(&["mcp-server", "authorize", "maths", "--no-wait", "--json"]).json();
+    let begun = scene.gateway.cli().run(&["mcp-server", "authorize", "maths", "--no-wait", "--json"]).json();
     let back = browse(begun["authorization_url"].as_str().unwrap()).await;
     scene.wants(None);
     // A key has no session: any admin of the workspace may end what it began.

@@ -102,15 +102,12 @@ async fn every_path_and_envelope() {
         assert!(answer.json()["messages"].is_array(), "{path}: {}", answer.text());
         assert_eq!(task["output"]["response"], "You said: hello there", "{path}");
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"), "{path}");
-        let request = gateway.settled(&trace_of(&answer)).await;
-        has(&request, json!({"operation": "run", "outcome": "completed"}));
+        has(&gateway.settled(&trace_of(&answer)).await, json!({"operation": "run", "outcome": "completed"}));
     }
     let post = async |version: &str| {
-        let client = gateway.client().header("x-api-version", version);
-        client.post("/v1/run", &body).await.unwrap().json()
+        gateway.client().header("x-api-version", version).post("/v1/run", &body).await.unwrap().json()
     };
-    let first = post("1").await;
-    has(&first, json!({"success": true, "/data/status": 10}));
+    has(&post("1").await, json!({"success": true, "/data/status": 10}));
     let second = post("2").await;
     assert_eq!(second["status"], 10, "a bare object: {second}");
 }
@@ -124,8 +121,7 @@ async fn one_shape_whatever_served() {
     for (app, profile) in [(MINI, "byok"), (LLAMA, "managed_provider"), (LOCAL_MODEL, "byoc")] {
         let answer = run(&gateway, &ask(app, json!({"prompt": "hello there"}))).await;
         assert_eq!(answer.header("agent-execution-profile"), Some(profile));
-        let task = completed(&answer);
-        assert_eq!(task["output"]["response"], "You said: hello there");
+        assert_eq!(completed(&answer)["output"]["response"], "You said: hello there");
         shapes.push(shape(&answer.json()));
     }
     assert_eq!(shapes[..2], shapes[1..]);
@@ -183,8 +179,7 @@ async fn wrong_inputs_are_told_by_their_place() {
     assert_eq!(gateway.emulator.journal().len(), 0);
     // A provider's failure is a failure of the run, in the wire format of runs.
     gateway.emulator.script(OWN, [Behaviour::status(401)]);
-    let answer = run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await;
-    problem(&answer, 502, "upstream_auth_failed");
+    problem(&run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await, 502, "upstream_auth_failed");
 }
 
 /// The vendor's own clients, unmodified: the first call in their documentation, and the ones that follow it.
@@ -196,10 +191,8 @@ async fn the_vendors_clients_run_wait_stream_and_poll() {
     // The second call is followed, and some of its text is there before its follower is.
     let slow = Behaviour::ok().stall_for(2, Duration::from_millis(400));
     gateway.emulator.script(OWN, [Behaviour::ok(), slow]);
-    let driven = drive(python, workspace().join("tests/sdk/tasks.py"), &gateway).await;
-    assert_eq!(driven.held, 13);
-    let driven = drive("node".into(), workspace().join("tests/node/tasks.mjs"), &gateway).await;
-    assert_eq!(driven.held, 18);
+    assert_eq!(drive(python, workspace().join("tests/sdk/tasks.py"), &gateway).await.held, 13);
+    assert_eq!(drive("node".into(), workspace().join("tests/node/tasks.mjs"), &gateway).await.held, 18);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -244,8 +237,7 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
         problem(&who.get(&format!("/tasks/{at}")).await.unwrap(), 404, code);
     }
     let path = format!("/tasks/{id}");
-    let cancelled = client.post(&format!("{path}/cancel"), &json!({})).await.unwrap();
-    problem(&cancelled, 409, "task_finished");
+    problem(&client.post(&format!("{path}/cancel"), &json!({})).await.unwrap(), 409, "task_finished");
     assert_eq!(stranger.delete(&path).await.unwrap().status, 404);
     assert_eq!(client.delete(&path).await.unwrap().status, 204);
     assert_eq!(client.get(&path).await.unwrap().status, 404);

@@ -99,8 +99,7 @@ async fn refusals_are_the_nodes(gateway: &Gateway, cli: &Cli) {
     let document = problem(&refused, 400, "adapter_outside");
     assert!(document["detail"].as_str().unwrap().starts_with("The node attic says: "), "{document}");
     cli.run(&["adapters", "load", "nobody"]).failed(3);
-    let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
-    problem(&outside, 404, "not_found");
+    problem(&admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap(), 404, "not_found");
     let weights = admin.post("/v2/adapters", &json!({"id": "one", "weights": 1})).await.unwrap();
     problem(&weights, 400, "invalid_value");
 }
@@ -186,8 +185,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     cli.run(&["adapters", "load", "law", "--node", &attic_id, "--wait"]).ok();
 
     cellar.kill9().unwrap();
-    let listed = gateway.get("/v2/adapters").await;
-    has(&listed, json!({"/data/0/id": "law", "/away/0/node": "cellar"}));
+    has(&gateway.get("/v2/adapters").await, json!({"/data/0/id": "law", "/away/0/node": "cellar"}));
     let output = cli.run(&["adapters", "list"]);
     assert!(output.stdout.contains("law"), "{output:?}");
     assert!(output.stderr.contains("The node cellar could not be reached"), "{output:?}");

@@ -64,8 +64,7 @@ async fn said(gateway: &Gateway, tool: &str, input: Value) -> String {
     let answer = gateway.client().post("/v1/run", &call_of(tool, input)).await.unwrap();
     assert_eq!(answer.status, 200, "{tool}: {}", answer.text());
     let task = answer.json();
-    let text = task["data"]["output"]["result"].as_str();
-    text.unwrap_or_else(|| panic!("{tool}: {task}")).to_owned()
+    task["data"]["output"]["result"].as_str().unwrap_or_else(|| panic!("{tool}: {task}")).to_owned()
 }
 
 /// Processes of this machine that have this text in their command line.
@@ -119,8 +118,7 @@ async fn a_sandbox_shuts_a_program_in() {
     }
     assert_eq!(said(&gateway, "write", json!({"path": "/tmp/x"})).await, "written");
     let processes = said(&gateway, "list", json!({"path": "/proc"})).await;
-    let ids = processes.split(' ').filter(|name| name.parse::<u32>().is_ok()).count();
-    assert!(ids <= 3, "{processes}");
+    assert!(processes.split(' ').filter(|name| name.parse::<u32>().is_ok()).count() <= 3, "{processes}");
     // Neither the gateway nor anything else of this machine's network is there.
     for to in [gateway.address().to_string(), "127.0.0.1:22".to_owned(), "192.0.2.1:443".to_owned()] {
         let text = said(&gateway, "connect", json!({"to": to})).await;
@@ -332,8 +330,7 @@ async fn a_server_of_the_protocols_own_sdk_runs_in_a_sandbox() {
          env = {{ NODE_PATH = \"{directory}/node_modules\" }}"
     );
     let gateway = place.gateway(&program).await;
-    let shown = declared(&gateway, "sums", json!({})).await;
-    has(&shown, json!({"health": "ready", "server": "sums 1.0"}));
+    has(&declared(&gateway, "sums", json!({})).await, json!({"health": "ready", "server": "sums 1.0"}));
     let add = async |first: Value| {
         let body = json!({"app": "tools/sums__add", "input": {"a": first, "b": 2}});
         gateway.client().post("/v1/run", &body).await.unwrap()

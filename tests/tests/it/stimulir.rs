@@ -94,7 +94,7 @@ fn columns(row: &Value) -> [&Value; 4] {
 }
 
 #[tokio::test]
-async fn models_are_listed_and_asked() {
+async fn models_are_listed_and_asked_and_who_calls_is_told() {
     let gateway = Gateway::with_own().await;
     let client = Client::with(&gateway, &gateway.founded.api_key);
     let listed = client.run(&["models"]).await;
@@ -108,12 +108,6 @@ async fn models_are_listed_and_asked() {
     // A model that nobody serves is an error that says what to do.
     let unknown = client.refused(&["infer", "chat", "hello", "--model", "nobody/nothing"], 404).await;
     assert!(unknown.contains("nobody/nothing"), "{unknown}");
-    assert_eq!(gateway.emulator.violations(), []);
-}
-
-#[tokio::test]
-async fn who_calls_and_where() {
-    let gateway = Gateway::with_own().await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
     let me = client.json(&["whoami"]).await;
     has(&me, json!({"auth_kind": "api_key", "api_base": gateway.origin}));
@@ -126,9 +120,9 @@ async fn who_calls_and_where() {
     let prefixed = Client::at(&gateway)
         .env("STIMULIR_ACCESS_TOKEN", &format!("hyb_{}", gateway.founded.admin_key))
         .env("STIMULIR_WORKSPACE_ID", &gateway.founded.workspace_id);
-    let same = prefixed.json(&["whoami"]).await;
-    has(&same, json!({"user_id": me["user_id"], "auth_kind": "api_key"}));
+    has(&prefixed.json(&["whoami"]).await, json!({"user_id": me["user_id"], "auth_kind": "api_key"}));
     prefixed.run(&["infer", "chat", "hello", "--model", MINI]).await.ok();
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]
@@ -175,8 +169,7 @@ async fn provider_credentials_are_kept_and_verified() {
     let listed = client.json(&["byok", "list"]).await;
     let row = &listed["credentials"][0];
     has(row, json!({"id": id, "label": "openai of ours"}));
-    let verified = client.json(&["byok", "verify", &id]).await;
-    has(&verified, json!({"status": "valid", "last_error": null}));
+    has(&client.json(&["byok", "verify", &id]).await, json!({"status": "valid", "last_error": null}));
     let bad = gateway.credential("nebius", "sk-nobodys-0000000000000000000000000000").await;
     assert_eq!(client.json(&["byok", "verify", &bad]).await["status"], "invalid");
     let table = client.run(&["byok", "list"]).await;
@@ -255,8 +248,7 @@ async fn usage_and_bills_are_those_of_v2() {
     for mode in ["mi", "byok", "byoc"] {
         assert!(shown.contains(mode), "{shown}");
     }
-    let reconciled = client.json(&["billing", "reconcile"]).await;
-    has(&reconciled, json!({"status": "reconciled", "requests": 3}));
+    has(&client.json(&["billing", "reconcile"]).await, json!({"status": "reconciled", "requests": 3}));
 
     let file = client.home.path().join("events.json");
     let path = file.display().to_string();
@@ -431,8 +423,7 @@ async fn a_person_lets_the_client_in_and_out() {
     assert!(me["token_expires_at"].as_u64().unwrap().abs_diff(ends) < 60, "{me} {token}");
     // A command asks for a key of its own, which ends with it.
     client.run(&["infer", "chat", "hello", "--model", MINI]).await.ok();
-    let session = key_of("session cli-inference-").await;
-    has(&session, json!({"status": "revoked", "scopes": ["inference"]}));
+    has(&key_of("session cli-inference-").await, json!({"status": "revoked", "scopes": ["inference"]}));
     // Its set-up of a project writes where an application's SDKs find the gateway, and a request of its own arrives.
     let setup = ["setup", "--yes", "--tool", "none", "--model", MINI, "--env-file", ".env"];
     let setup = client.run(&setup).await.ok();
@@ -512,8 +503,7 @@ async fn adapters_and_jobs_of_a_node() {
     let (_node, base_url) = attic.start().await;
     gateway.make("/v2/byoc/nodes", json!({"name": "attic", "base_url": base_url})).await;
     let client = Client::with(&gateway, &gateway.founded.admin_key);
-    let loaded = client.json(&["lab", "adapters", "load", "law"]).await;
-    has(&loaded, json!({"id": "law", "node": "attic"}));
+    has(&client.json(&["lab", "adapters", "load", "law"]).await, json!({"id": "law", "node": "attic"}));
     let listed = client.json(&["lab", "adapters", "list"]).await;
     assert_eq!(listed["adapters"][0]["spec"], json!({"id": "law", "version": 1, "rank": 8}), "{listed}");
     let table = client.run(&["lab", "adapters", "list"]).await.stdout;
@@ -524,8 +514,7 @@ async fn adapters_and_jobs_of_a_node() {
     let lines = std::fs::read_to_string(attic.lines("lines.jsonl", 40)).unwrap();
     let order = json!({"data": lines, "model": "tidegate-demo", "adapter": "tides", "epochs": 200});
     let job = id_of(&gateway.admin().post("/v2/train/jobs", &order).await.unwrap().must_be(200).json());
-    let jobs = client.json(&["lab", "jobs", "list"]).await;
-    has(&jobs["jobs"], json!({"/0/job_id": job, "/1": null}));
+    has(&client.json(&["lab", "jobs", "list"]).await["jobs"], json!({"/0/job_id": job, "/1": null}));
     let view = client.run(&["lab", "jobs", "get", &job]).await.ok();
     assert!(view.contains("sft-peft-lora"), "{view}");
     assert_eq!(client.run(&["lab", "jobs", "cancel", &job, "--yes"]).await.code, 0);

@@ -37,8 +37,7 @@ async fn tenants_stay_apart() {
             wrong.refused(&["infer", "chat", "hello", "--model", MINI], 404).await;
         }
         let admin = Client::with(&gateway, &gateway.founded.admin_key);
-        let lost = admin.env(other, "prj_00000000000000000000000000000000");
-        lost.refused(&["workspace", "list"], 404).await;
+        admin.env(other, "prj_00000000000000000000000000000000").refused(&["workspace", "list"], 404).await;
     }
     let id = own["id"].as_str().unwrap();
     assert_eq!(raw.delete(&format!("/api/v1/workspace/api-keys/{id}")).await.unwrap().status, 404);
@@ -133,8 +132,7 @@ async fn stored_objects_are_the_files_of_the_project() {
     has(&listed[0], json!({"id": ours["id"], "storage_key": key}));
     has(&listed[0], json!({"filename": "page.html", "size_bytes": page.len()}));
     assert_eq!(listed[0]["content_type"], ours["content_type"], "{listed}");
-    let folders = client.json(&["storage", "folders"]).await;
-    has(&folders[0], json!({"id": ours["project_id"], "object_count": 1}));
+    has(&client.json(&["storage", "folders"]).await[0], json!({"id": ours["project_id"], "object_count": 1}));
     client.run(&["storage", "get", "--key", key, "--output", "got.html"]).await.ok();
     assert_eq!(std::fs::read_to_string(client.home.path().join("got.html")).unwrap(), page);
     // Whoever has the address reads the file, which runs in no page of this origin.

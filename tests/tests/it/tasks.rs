@@ -212,8 +212,7 @@ async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins(
         let answer = act(&client, id, "cancel").await.must_be(200);
         let status = answer.json()["data"]["status"].as_u64().unwrap();
         assert!(status == expected || status == 12, "{}", answer.text());
-        let task = ended(&client, id).await;
-        has(&task, json!({"status": 12, "output": null}));
+        has(&ended(&client, id).await, json!({"status": 12, "output": null}));
         problem(&act(&client, id, "cancel").await, 409, "task_finished");
     }
     until("the provider sees that it is gone", async || {
@@ -224,8 +223,7 @@ async fn a_cancellation_reaches_the_upstream_and_a_task_that_waits_never_begins(
     assert_eq!(record["outcome"], "client_cancelled", "{record}");
     assert_eq!(gateway.calls(OWN).len(), 1, "what waited never began");
     // Who follows a cancelled task learns it.
-    let last = lines(follow(&client, running).await).await.pop().unwrap();
-    assert_eq!(last["status"], 12);
+    assert_eq!(lines(follow(&client, running).await).await.pop().unwrap()["status"], 12);
 }
 
 #[cfg(feature = "flows")]
@@ -450,8 +448,7 @@ async fn what_is_nested_too_deep_to_be_read_again_is_refused_at_the_door() {
     let gateway = Gateway::with_own().await;
     let client = gateway.client();
     let body = |levels: usize| with(ask("hello there"), json!({"metadata": nested(levels)}));
-    let done = made(&client, &body(100)).await;
-    has(&done, json!({"status": 10, "metadata": nested(100)}));
+    has(&made(&client, &body(100)).await, json!({"status": 10, "metadata": nested(100)}));
     let config = json!({"name": "a", "model": MINI, "instructions": "x"});
     let agent = json!({"agent_config": config, "input": {"text": "hello there"}, "context": nested(101)});
     let input = with(ask("hello there"), json!({"input": {"prompt": "x", "more": nested(100)}}));

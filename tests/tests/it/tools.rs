@@ -82,8 +82,7 @@ async fn the_gateway_runs_the_loop_and_books_each_step() {
     has(call, json!({"name": "maths__add", "outcome": "answered", "step": 1, "result_bytes": 13}));
     assert_eq!(call["declared_id"], shown["id"]);
     let step = wait::found("the second step to be booked", async || {
-        let rows = gateway.requests(10).await;
-        rows.into_iter().find(|row| row["id"] != json!(trace) && row["status"] == 200)
+        gateway.requests(10).await.into_iter().find(|row| row["id"] != json!(trace) && row["status"] == 200)
     })
     .await;
     let step = gateway.settled(&id_of(&step)).await;
@@ -231,7 +230,7 @@ async fn a_limit_of_money_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_later_step_that_is_refused_says_so() {
     let gateway = Gateway::with_own().await;
-    let mcp = maths_server(&gateway).await;
+    let _mcp = maths_server(&gateway).await;
     for stream in [false, true] {
         gateway.plays(OWN, [Behaviour::ok().call("maths__add", "{}"), Behaviour::status(400).times(9)]);
         let answer = ask(&gateway, "maths", CHAT, &asked(stream)).await;
@@ -405,8 +404,7 @@ async fn http_tools_are_called_and_imported_from_a_document() {
     });
     let import = json!({"document": document, "operation_ids": ["addNote"], "prefix": "n_"});
     let imports = async |body: &Value| gateway.admin().post("/v2/tools/import", body).await.unwrap();
-    let imported = imports(&import).await.must_be(200).json();
-    has(&imported["data"], json!({"/0/name": "n_addNote", "/1": null}));
+    has(&imports(&import).await.must_be(200).json()["data"], json!({"/0/name": "n_addNote", "/1": null}));
     gateway.plays(OWN, one_call("n_addNote", r#"{"text":"hi"}"#));
     ask(&gateway, "n_addNote", CHAT, &question(MINI)).await;
     let result = last_result(&gateway);

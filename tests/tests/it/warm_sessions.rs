@@ -50,8 +50,7 @@ async fn runs_stay_where_the_first_one_ran(gateway: &Gateway) {
     // Another seat would take over a third of them, if they did not stay.
     gateway.credential("openai", POOL).await;
     for (session, seat) in &seats {
-        let again = served(&ran(&client, json!({"session": session})).await);
-        assert_eq!(again, (session.clone(), seat.clone()));
+        assert_eq!(served(&ran(&client, json!({"session": session})).await), (session.clone(), seat.clone()));
         let task = create(&client, &with(ask("hello"), json!({"session": session}))).await;
         assert_eq!(task["session_id"], *session, "{task}");
         ended(&client, &id_of(&task)).await;
@@ -79,8 +78,7 @@ async fn sessions_end(client: &Client, session: &str) {
     let queued = client.post("/apps/run", &with(ask("hello"), json!({"session": session}))).await.unwrap();
     problem(&queued, 410, "session_ended");
     problem(&keep_alive(client, session).await, 410, "session_ended");
-    let view = shown(client, session).await;
-    has(&view, json!({"status": "ended", "call_count": 3}));
+    has(&shown(client, session).await, json!({"status": "ended", "call_count": 3}));
     assert_eq!(client.delete(&format!("/sessions/{session}")).await.unwrap().status, 200, "again");
 }
 

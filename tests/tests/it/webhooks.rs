@@ -119,8 +119,7 @@ async fn revoked(gateway: &Gateway, name: &str) -> String {
 /// Nothing was sent before an event that is made now: those of a workspace are sent in their order.
 pub async fn nothing_came(gateway: &Gateway, receiver: &mut Receiver) {
     let key = revoked(gateway, "the next").await;
-    let next = event(&receiver.received().await);
-    has(&next, json!({"type": "key.revoked", "/data/id": key}));
+    has(&event(&receiver.received().await), json!({"type": "key.revoked", "/data/id": key}));
 }
 
 pub fn event(received: &Value) -> Value {
@@ -185,8 +184,7 @@ async fn replays_are_refused(receiver: &mut Receiver, received: &Value) {
             .header("webhook-signature", header("webhook-signature"))
             .within(WITHIN);
         client.call(http::Method::POST, "/hook", &[], body).await.unwrap();
-        let report = receiver.received().await;
-        has(&report, json!({"error": error, "duplicate": true}));
+        has(&receiver.received().await, json!({"error": error, "duplicate": true}));
     }
 }
 
@@ -324,8 +322,7 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
     receiver.tell(json!({"answers": [410]})).await;
     gateway.key(json!({"name": "unheard of"})).await;
     event(&receiver.received().await);
-    let failed = delivery(&gateway, &made, "failed").await;
-    has(&failed, json!({"last_status": 410, "attempts": 1}));
+    has(&delivery(&gateway, &made, "failed").await, json!({"last_status": 410, "attempts": 1}));
     let view = gateway.get(&format!("/v2/webhooks/{id}")).await;
     assert_eq!(view["status"], "disabled", "{view}");
     // What is to be sent is written with what it tells.

@@ -102,8 +102,7 @@ fn is_alive(pid: &str) -> bool {
 
 /// The first number of a log, which is a process's.
 fn pid_of(log: &str) -> String {
-    let after = log.split_once("pid ").unwrap().1;
-    after.chars().take_while(char::is_ascii_digit).collect()
+    log.split_once("pid ").unwrap().1.chars().take_while(char::is_ascii_digit).collect()
 }
 
 fn steps(worker: &Value) -> Vec<&str> {
@@ -554,8 +553,7 @@ async fn a_service_calls_back_with_the_workers_own_secret_and_each_call_counts_o
     let callback = Callback { url: format!("{WORKERS}/{other}/callback"), ..strange };
     let failed = json!({"status": "failed", "message": "the machine broke"});
     assert_eq!(callback.taken("e", &failed, false).await["status"], "failed");
-    let shown = boss.show(&other).await;
-    has(&shown, json!({"status": "failed", "error": "the machine broke"}));
+    has(&boss.show(&other).await, json!({"status": "failed", "error": "the machine broke"}));
     boss.destroy(&other).await;
     refused(&callback.send("f", now(), &json!({})).await, 401, "invalid_signature");
 }

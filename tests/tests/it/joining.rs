@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use domain::limits::JOINED_POLLED_AT_ONCE;
 use harness::client::{Answer, Client};
@@ -16,11 +15,12 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, problem, records, says, trace_of};
+use crate::ask::{CHAT, has, problem, records, says, trace_of};
+use crate::audit::entries;
 use crate::canary::holds;
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config, stored_bytes};
-use crate::wait::a_moment;
+use crate::wait::{found, until};
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
 const RECORDS: &str = "/v2/byoc/nodes/records";
@@ -57,8 +57,17 @@ impl Machine {
         serde_json::from_slice(&std::fs::read(self.data().join("joined.json")).unwrap()).unwrap()
     }
 
+    fn credential(&self) -> String {
+        self.joined_state()["credential"].as_str().unwrap().to_owned()
+    }
+
     fn client(&self) -> Client {
         client_of(self.address)
+    }
+
+    /// Asks the node itself.
+    async fn chat_ok(&self) {
+        self.client().post(CHAT, &chat_request()).await.unwrap().must_be(200);
     }
 
     async fn start(&self) -> Process {
@@ -173,60 +182,37 @@ async fn gateway() -> Gateway {
     Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await
 }
 
-fn invite(gateway: &Gateway, name: &str) -> String {
-    let invited = gateway.cli().run(&["nodes", "invite", name, "--json"]).json();
-    let token = invited["token"].as_str().unwrap().to_owned();
-    assert!(token.starts_with("tgj_") && token.len() > 40, "{invited}");
-    token
-}
-
 async fn joined(gateway: &Gateway, name: &str, control: &str) -> (Machine, String) {
     let machine = Machine::new();
-    let id = machine.join(control, &invite(gateway, name)).ok().trim().to_owned();
+    let id = machine.join(control, &gateway.invite(name)).ok().trim().to_owned();
     assert!(id.starts_with("node_"), "{id}");
     (machine, id)
 }
 
-async fn node_view_of(gateway: &Gateway, id: &str) -> Value {
-    gateway.get(&format!("/v2/byoc/nodes/{id}")).await
-}
-
-async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let node = node_view_of(gateway, id).await;
-        if is(&node) {
-            return node;
-        }
-        assert!(Instant::now() < deadline, "it is not {what}: {node}");
-        a_moment().await;
-    }
-}
-
-async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
-    until_node(gateway, id, status, |node| node["status"] == status).await
+async fn until_ready(gateway: &Gateway, id: &str) -> Value {
+    gateway.until_node(id, "ready", |node| node["status"] == "ready").await
 }
 
 /// Waits until the node is shown as unreachable for this reason.
 async fn until_unreachable(gateway: &Gateway, id: &str, why: &str) -> Value {
     let has_reason = |node: &Value| node["last_error"].as_str().is_some_and(|error| error.contains(why));
-    let node = until_node(gateway, id, why, has_reason).await;
-    assert_eq!(node["status"], "unreachable", "{node}");
+    let node = gateway.until_node(id, why, has_reason).await;
+    has!(node, {"status": "unreachable"});
     node
 }
 
 /// Waits for the next heartbeat, whatever the node's status is.
 async fn until_next_heartbeat(gateway: &Gateway, id: &str) -> Value {
-    let before = node_view_of(gateway, id).await["joined"]["last_heartbeat_at"].clone();
-    until_node(gateway, id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
+    let before = gateway.shown_node(id).await["joined"]["last_heartbeat_at"].clone();
+    gateway.until_node(id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
 }
 
 /// Checks that requests and plans treat the node as unreachable.
 async fn is_sent_nothing(gateway: &Gateway) {
-    let refused = gateway.client().post(CHAT, &chat_request()).await.unwrap();
+    let refused = gateway.chat(&chat_request()).await;
     assert_ne!(refused.status, 200, "{}", refused.text());
     let plan = gateway.admin().post("/v2/plan", &json!({"model": "echo"})).await.unwrap();
-    assert!(plan.text().contains("unreachable"), "{}", plan.text());
+    says(&plan.text(), &["unreachable"]);
 }
 
 fn chat_request() -> Value {
@@ -235,15 +221,10 @@ fn chat_request() -> Value {
 
 /// The gateway's answer through a node, once the gateway has read the node's state from the database.
 async fn until_answered(gateway: &Gateway) -> Answer {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let answer = gateway.client().post(CHAT, &chat_request()).await.unwrap();
-        if answer.status == 200 {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{}", answer.text());
-        a_moment().await;
-    }
+    found("an answer", async || {
+        Some(gateway.chat(&chat_request()).await).filter(|answer| answer.status == 200)
+    })
+    .await
 }
 
 async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
@@ -257,15 +238,8 @@ async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
 }
 
 async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let rows = usage(gateway, id).await;
-        if rows.len() >= wanted {
-            return rows;
-        }
-        assert!(Instant::now() < deadline, "{} of {wanted} records", rows.len());
-        a_moment().await;
-    }
+    let is_there = |rows: &Vec<Value>| rows.len() >= wanted;
+    found("its records", async || Some(usage(gateway, id).await).filter(is_there)).await
 }
 
 /// A node that listens elsewhere than nodes usually do would join, report, and never be asked.
@@ -273,13 +247,11 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
 async fn a_node_that_has_run_before_joins_with_the_address_where_it_listened() {
     let gateway = gateway().await;
     let machine = Machine::new();
-    let mut node = machine.start().await;
-    node.stop(WITHIN).await.unwrap();
-    let (data, token) = (machine.data().display().to_string(), invite(&gateway, "attic"));
+    machine.start().await.stop(WITHIN).await.unwrap();
+    let (data, token) = (machine.data().display().to_string(), gateway.invite("attic"));
     let of = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
-    let id = Cli::new().run(&of).ok().trim().to_owned();
-    let view = node_view_of(&gateway, &id).await;
-    assert_eq!(view["base_url"], json!(format!("http://{}/v1", machine.address)), "{view}");
+    let view = gateway.shown_node(Cli::new().run(&of).ok().trim()).await;
+    has!(view, {"base_url": format!("http://{}/v1", machine.address)});
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,7 +259,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     let gateway = gateway().await;
     let machine = Machine::new();
     says(&machine.join(&gateway.origin, "tgj_mine").failed(4), &["This join token is unknown here"]);
-    let token = invite(&gateway, "attic");
+    let token = gateway.invite("attic");
     let id = machine.join(&gateway.origin, &token).ok().trim().to_owned();
     let kept = machine.joined_state();
     let file = std::fs::metadata(machine.data().join("joined.json")).unwrap();
@@ -300,38 +272,32 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     says(&Machine::new().join(&gateway.origin, &token).failed(6), &["was used before"]);
     says(&gateway.cli().run(&["nodes", "invite", "attic"]).failed(6), &["attic", "not revoked"]);
     let admin = gateway.admin();
-    let (path, of) =
-        ("/v2/byoc/nodes/join-tokens", |minutes: u64| json!({"name": "b", "expires_in_minutes": minutes}));
+    let of = |minutes: u64| json!({"name": "b", "expires_in_minutes": minutes});
     for minutes in [0, 10_081] {
-        problem(&admin.post(path, &of(minutes)).await.unwrap(), 400, "invalid_value");
+        problem(&admin.post(TOKENS, &of(minutes)).await.unwrap(), 400, "invalid_value");
     }
     // A refused address does not use the token up.
-    let token = gateway.make(path, of(1)).await["token"].as_str().unwrap().to_owned();
+    let token = gateway.make(TOKENS, of(1)).await["token"].clone();
     let join = |base_url: &str| json!({"token": token, "base_url": base_url});
     gateway.browser().post("/v2/byoc/nodes/join", &join("ftp://here/v1")).await.unwrap().must_be(400);
     gateway.browser().post("/v2/byoc/nodes/join", &join("http://127.0.0.1:9/v1")).await.unwrap().must_be(200);
 
     // The node receives no requests before its first heartbeat.
-    let before = node_view_of(&gateway, &id).await;
-    assert_eq!(
-        (&before["status"], &before["joined"]["last_heartbeat_at"]),
-        (&json!("unreachable"), &Value::Null)
-    );
-    assert_ne!(gateway.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
+    let before = gateway.shown_node(&id).await;
+    has!(before, {"status": "unreachable"});
+    has!(before["joined"], {"last_heartbeat_at": null});
+    assert_ne!(gateway.chat(&chat_request()).await.status, 200);
     let _node = machine.start().await;
-    let there = until(&gateway, &id, "ready").await;
+    let there = until_ready(&gateway, &id).await;
     let reported = &there["joined"]["said"];
     assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
-    assert_eq!((&there["models"], &reported["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
-    assert_eq!((&reported["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
+    has!(there, {"models": ["echo"], "has_secret": true});
+    assert_eq!((&reported["load"]["running"], &reported["runtime"]), (&json!(0), &json!("echo")), "{there}");
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // The runtime, which decides whether adapters and jobs are accepted, is known.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "echo");
-    let audit = gateway.get("/v2/audit?limit=100").await;
-    let acts: Vec<_> =
-        audit["data"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
     for act in ["node.invite", "node.join"] {
-        assert_eq!(acts.iter().filter(|found| **found == act).count(), 2, "{acts:?}");
+        assert_eq!(entries(&gateway, act).await.len(), 2, "{act}");
     }
 }
 
@@ -340,7 +306,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
     let mut node = machine.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     node.kill9().unwrap();
     until_unreachable(&gateway, &id, "It has missed 3 heartbeats.").await;
     is_sent_nothing(&gateway).await;
@@ -349,11 +315,10 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
     let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
     other.wait_text("listens on", WITHIN).await.unwrap();
-    let probed = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/probe"), &json!({})).await.unwrap();
-    assert_eq!(probed.json()["status"], "unreachable", "{}", probed.text());
+    has!(gateway.turn(&id, "probe").await, {"status": "unreachable"});
     other.kill9().unwrap();
     let _node = machine.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
 }
 
@@ -365,20 +330,19 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     let mut node = machine.start_at(elsewhere).await;
     let node_view = until_unreachable(&gateway, &id, "--address").await;
     let why = node_view["last_error"].as_str().unwrap();
-    assert!(why.contains(&format!("http://{}/v1", machine.address)) && why.contains("invite attic"), "{why}");
+    says(why, &[&format!("http://{}/v1", machine.address), "invite attic"]);
     // It keeps sending heartbeats that list its models.
     assert_eq!(node_view["models"], json!(["echo"]), "{node_view}");
     for _ in 0..3 {
         let heard = until_next_heartbeat(&gateway, &id).await;
-        assert_eq!((&heard["status"], &heard["last_error"]), (&json!("unreachable"), &json!(why)), "{heard}");
+        has!(heard, {"status": "unreachable", "last_error": why});
     }
     is_sent_nothing(&gateway).await;
     assert_eq!(records(&client_of(elsewhere), 0).await, [] as [Value; 0]);
     node.kill9().unwrap();
     // Starting the node at its announced address is enough to recover.
     let mut node = machine.start().await;
-    let there = until(&gateway, &id, "ready").await;
-    assert_eq!(there["last_error"], Value::Null, "{there}");
+    has!(until_ready(&gateway, &id).await, {"last_error": null});
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // A node that was reachable before also stops being ready.
     node.kill9().unwrap();
@@ -391,7 +355,7 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
 async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
     let gateway = gateway().await;
     let machine = Machine::new();
-    let join = |address| machine.join_as(&gateway.origin, &invite(&gateway, "attic"), address);
+    let join = |address| machine.join_as(&gateway.origin, &gateway.invite("attic"), address);
     let id = join(free_address().unwrap()).ok().trim().to_owned();
     let mut node = machine.start().await;
     until_unreachable(&gateway, &id, "--address").await;
@@ -400,7 +364,7 @@ async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
     gateway.cli().run(&["nodes", "revoke", &id, "--yes"]).ok();
     assert_eq!(join(machine.address).ok().trim(), id);
     let _node = machine.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
 }
 
@@ -409,24 +373,21 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
     let (gateway, mute) = (gateway().await, Mute::listen().await);
     let mut nodes = Vec::new();
     for number in 0..JOINED_POLLED_AT_ONCE + 4 {
-        let token = gateway.make(TOKENS, json!({"name": format!("attic {number}")})).await["token"].clone();
-        let body = json!({"token": token, "base_url": format!("http://{}/v1", mute.address)});
-        let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().json();
-        let id = joined["node_id"].as_str().unwrap().to_owned();
-        nodes.push((id, gateway.with_key(joined["credential"].as_str().unwrap())));
+        let url = format!("http://{}/v1", mute.address);
+        nodes.push(gateway.played(&format!("attic {number}"), &url).await);
     }
     for _ in 0..2 {
         for (_, reporting) in &nodes {
             reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap().must_be(200);
         }
-        crate::wait::until("so many are asked", async || mute.most_at_once() == JOINED_POLLED_AT_ONCE).await;
+        until("so many are asked", async || mute.most_at_once() == JOINED_POLLED_AT_ONCE).await;
     }
     is_sent_nothing(&gateway).await;
     for (id, reporting) in &nodes {
         // It reports before each look: a busy machine may take longer between two looks than heartbeats may be left out.
-        crate::wait::until("a node that was not asked yet", async || {
-            assert_eq!(reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap().status, 200);
-            let node = node_view_of(&gateway, id).await;
+        until("a node that was not asked yet", async || {
+            reporting.post(HEARTBEAT, &json!({"models": ["echo"]})).await.unwrap().must_be(200);
+            let node = gateway.shown_node(id).await;
             let why = node["last_error"].as_str().unwrap_or_default();
             // Those that were asked first are given up where the machine is so busy that all of this takes longer.
             let is_said = ["has not been asked at its address yet", "did not answer"];
@@ -442,8 +403,7 @@ async fn a_token_is_listed_and_withdrawn() {
     let gateway = gateway().await;
     let (cli, machine) = (gateway.cli(), Machine::new());
     assert!(cli.run(&["nodes", "invites"]).ok().contains("No tokens wait"));
-    let (first, second, used) =
-        (invite(&gateway, "attic"), invite(&gateway, "attic"), invite(&gateway, "cellar"));
+    let [first, second, used] = ["attic", "attic", "cellar"].map(|name| gateway.invite(name));
     let cellar = Machine::new().join(&gateway.origin, &used).ok().trim().to_owned();
     let listed = cli.run(&["nodes", "invites", "--json"]).lines();
     let names: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["status"].clone())).collect();
@@ -475,10 +435,8 @@ async fn a_token_is_listed_and_withdrawn() {
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
     cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap(), "--yes"]).failed(6);
-    assert_eq!(node_view_of(&gateway, &cellar).await["name"], "cellar");
-    let audit = gateway.get("/v2/audit?limit=100").await;
-    let withdrawn = audit["data"].as_array().unwrap().iter().filter(|row| row["action"] == "node.uninvite");
-    assert_eq!(withdrawn.count(), 2, "{audit}");
+    has!(gateway.shown_node(&cellar).await, {"name": "cellar"});
+    assert_eq!(entries(&gateway, "node.uninvite").await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -486,40 +444,32 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
     let mut node = machine.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json", "--yes"]).json();
     assert_eq!(revoked["status"], "revoked", "{revoked}");
-    let credential = machine.joined_state()["credential"].as_str().unwrap().to_owned();
-    let reporting = gateway.with_key(&credential);
+    let reporting = gateway.with_key(&machine.credential());
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "node_credential_revoked");
     problem(&gateway.admin().post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
     problem(&reporting.get("/v2/byoc/nodes").await.unwrap(), 401, "invalid_api_key");
-    let deadline = Instant::now() + WITHIN;
-    let notices = |node: &Process| {
-        node.stdout().matches("is revoked").count() + node.stderr().matches("is revoked").count()
-    };
-    while notices(&node) == 0 {
-        assert!(Instant::now() < deadline, "{}", node.stderr());
-        a_moment().await;
-    }
+    let notices = |node: &Process| (node.stdout() + &node.stderr()).matches("is revoked").count();
+    until("a notice", async || notices(&node) > 0).await;
     // The node still answers direct clients, and the gateway no longer sends it requests.
     for _ in 0..5 {
-        assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
+        machine.chat_ok().await;
     }
-    assert_ne!(gateway.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
+    assert_ne!(gateway.chat(&chat_request()).await.status, 200);
     records(&machine.client(), 5).await;
     assert_eq!((notices(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
     // Another machine takes over the name; the first machine's credential is unknown from then on.
     let other = Machine::new();
-    assert_eq!(other.join(&gateway.origin, &invite(&gateway, "attic")).ok().trim(), id);
+    assert_eq!(other.join(&gateway.origin, &gateway.invite("attic")).ok().trim(), id);
     let _other = other.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
     gateway.cli().run(&["nodes", "remove", &id, "--yes"]).ok();
-    let removed = other.joined_state()["credential"].as_str().unwrap().to_owned();
-    let answer = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
-    problem(&answer, 401, "unknown_node_credential");
+    let removed = gateway.with_key(&other.credential()).post(HEARTBEAT, &json!({})).await.unwrap();
+    problem(&removed, 401, "unknown_node_credential");
     assert!(node.exited().unwrap().is_none());
 }
 
@@ -527,7 +477,6 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
 async fn what_failed_on_a_node_is_booked_as_a_failure_of_its_own() {
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
-    let credential = machine.joined_state()["credential"].as_str().unwrap().to_owned();
     let record = |number: u8, end: &str| {
         json!({
             "event_id": format!("trc_019000000000700080000000000000{number:02x}"), "model": "echo",
@@ -536,17 +485,14 @@ async fn what_failed_on_a_node_is_booked_as_a_failure_of_its_own() {
         })
     };
     let report = json!({"records": [record(1, "failed"), record(2, "whole")]});
-    let answer = gateway.with_key(&credential).post(RECORDS, &report).await.unwrap();
-    assert_eq!((answer.status, &answer.json()["kept"]), (200, &json!(2)), "{}", answer.text());
+    let reporting = gateway.with_key(&machine.credential());
+    has!(reporting.post(RECORDS, &report).await.unwrap().must_be(200).json(), {"kept": 2});
     gateway.listed(2).await;
     let mut rows = gateway.requests(10).await;
     rows.sort_by_key(|row| row["status"].as_u64());
-    let ends = rows.iter().map(|row| (&row["outcome"], &row["status"], &row["error_code"]));
-    let expected = [
-        (&json!("completed"), &json!(200), &Value::Null),
-        (&json!("failed"), &json!(500), &json!("node_failed")),
-    ];
-    assert!(ends.eq(expected), "{rows:?}");
+    has!(rows[0], {"outcome": "completed", "status": 200, "error_code": null});
+    has!(rows[1], {"outcome": "failed", "status": 500, "error_code": "node_failed"});
+    assert_eq!(rows.len(), 2, "{rows:?}");
     assert_eq!(usage(&gateway, &id).await.len(), 2);
 }
 
@@ -556,10 +502,10 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     let wire = Wire::to(&gateway).await;
     let (machine, id) = joined(&gateway, "attic", &wire.url()).await;
     let mut node = machine.start().await;
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     gateway.process().kill9().unwrap();
     for _ in 0..50 {
-        assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
+        machine.chat_ok().await;
     }
     gateway.start_again().await;
     wire.lead_to(&gateway);
@@ -572,35 +518,32 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     }
     // A node that was killed and lost its reporting position reports everything again, twice.
     for _ in 0..2 {
-        until_progress_is_kept(&machine, &node).await;
+        until_progress_is_kept(&machine).await;
         node.kill9().unwrap();
         std::fs::remove_file(machine.data().join("reported.json")).unwrap();
         node = machine.start().await;
-        until_progress_is_kept(&machine, &node).await;
+        until_progress_is_kept(&machine).await;
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
     // Each record counts as a request of the workspace with zero cost.
-    let own = byoc(&gateway).await;
-    assert_eq!((&own["requests"], &own["cost_micros"]), (&json!(50), &json!(0)), "{own}");
+    has!(byoc(&gateway).await, {"requests": 50, "cost_micros": 0});
     // A request through the gateway is booked there, and the node's record links to it.
-    until(&gateway, &id, "ready").await;
+    until_ready(&gateway, &id).await;
     let answer = until_answered(&gateway).await;
     let rows = usage_of(&gateway, &id, 51).await;
-    assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
-    let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;
-    assert_eq!(booked["id"], json!(trace_of(&answer)), "{booked}");
+    let trace = trace_of(&answer);
+    has!(rows[50], {"request_id": trace});
+    has!(gateway.get(&format!("/v2/requests/{trace}")).await, {"id": trace});
     // Requests sent directly to the node and requests through the gateway are in every total once.
-    let all = byoc(&gateway).await;
-    assert_eq!((&all["requests"], &all["cost_micros"]), (&json!(51), &json!(0)), "{all}");
+    has!(byoc(&gateway).await, {"requests": 51, "cost_micros": 0});
     are_in_every_sum_once(&gateway, &rows).await;
-    let listed = gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines();
-    assert_eq!(listed.len(), 51);
+    assert_eq!(gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines().len(), 51);
     // The reporting position survives a kill: nothing is reported again.
     let kept = std::fs::read_to_string(machine.data().join("reported.json")).unwrap();
     node.kill9().unwrap();
     let _node = machine.start().await;
-    until(&gateway, &id, "ready").await;
-    assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
+    until_ready(&gateway, &id).await;
+    machine.chat_ok().await;
     usage_of(&gateway, &id, 52).await;
     assert!(kept.contains("51"), "{kept}");
     let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
@@ -619,9 +562,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
 async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
     let output: u64 = rows.iter().map(|row| row["output_tokens"].as_u64().unwrap()).sum();
     for path in ["/v2/usage?mode=byoc", "/v2/analytics?mode=byoc"] {
-        let sums = gateway.get(path).await;
-        let counted = (&sums["data"][0]["requests"], &sums["data"][0]["output_tokens"]);
-        assert_eq!(counted, (&json!(rows.len()), &json!(output)), "{path}: {sums}");
+        has!(gateway.get(path).await["data"][0], {"requests": rows.len(), "output_tokens": output});
     }
     // Requests that arrived before the gateway knew that the node was back were refused, and are listed as
     // refused.
@@ -633,12 +574,8 @@ async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
 
 /// Waits for the reporting position, which the node writes once a report is acknowledged, and so after the
 /// gateway stored it.
-async fn until_progress_is_kept(machine: &Machine, node: &Process) {
-    let deadline = Instant::now() + WITHIN;
-    while !machine.data().join("reported.json").exists() {
-        assert!(Instant::now() < deadline, "reported.json was not written: {}", node.stderr());
-        a_moment().await;
-    }
+async fn until_progress_is_kept(machine: &Machine) {
+    until("reported.json", async || machine.data().join("reported.json").exists()).await;
 }
 
 /// The month's totals of nodes, once they include every request that reached the store.

@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, trace_of};
+use crate::ask::{CHAT, fails, trace_of, with};
 use crate::gateway::Gateway;
 use crate::isolation::second_workspace;
 use crate::tunnels::{
-    Dialled, Machine, ask, endless, gateway, hello, joined, take_every_field, until_answered, until_node,
-    until_ready,
+    Dialled, Machine, ask, endless, ends_whole, gateway, hello, joined, take_every_field, until_answered,
+    until_cut, until_ready,
 };
 use crate::wait::{found, until};
 
@@ -91,7 +91,7 @@ async fn a_node_that_floods_loses_its_tunnel_and_others_are_served() {
     let mut node = machine.start(&[]).await;
     until_ready(&gateway, &id).await;
     node.kill9().unwrap();
-    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    until_cut(&gateway, &id).await;
     until_answered(&gateway).await;
 
     let (before, _) = resources(gateway.pid()).unwrap();
@@ -104,14 +104,14 @@ async fn a_node_that_floods_loses_its_tunnel_and_others_are_served() {
     ];
     for (why, bytes) in floods {
         let wire = open_raw(&gateway, (&machine, &id)).await;
-        until_node(&gateway, &id, "with a tunnel", |node| node["tunnel"].is_object()).await;
+        gateway.until_node(&id, "with a tunnel", |node| node["tunnel"].is_object()).await;
         let flooding = tokio::spawn(async move { flood(wire, &bytes).await });
         while !flooding.is_finished() {
             let answer = gateway.client().post(CHAT, &ask()).await.unwrap().must_be(200);
             assert_eq!(answer.header("agent-node-id"), Some(honest_id.as_str()));
         }
         flooding.await.unwrap();
-        until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+        until_cut(&gateway, &id).await;
         gateway.process().wait_text(why, WITHIN).await.unwrap();
     }
     let held = resources(gateway.pid()).unwrap().0.saturating_sub(before);
@@ -247,37 +247,20 @@ async fn revoking_a_node_cuts_its_streams_and_those_of_no_other() {
     until("the other workspace is served", async || theirs.post(CHAT, &ask()).await.unwrap().status == 200)
         .await;
     // Each of the workspace's nodes gets one of the streams, since the other is cordoned meanwhile.
-    let set = async |node: &str, what: &str| {
-        gateway
-            .admin()
-            .post(&format!("/v2/byoc/nodes/{node}/{what}"), &json!({}))
-            .await
-            .unwrap()
-            .must_be(200);
-    };
-    set(&beside_id, "cordon").await;
+    gateway.turn(&beside_id, "cordon").await;
     let mut cut = begin(&gateway.client(), &endless()).await;
-    set(&beside_id, "uncordon").await;
-    set(&id, "cordon").await;
+    gateway.turn(&beside_id, "uncordon").await;
+    gateway.turn(&id, "cordon").await;
     let mut kept = begin(&gateway.client(), &endless()).await;
-    let mut long = ask();
-    (long["stream"], long["max_tokens"]) = (json!(true), json!(400));
-    let mut elsewhere = begin(&theirs, &long).await;
+    let mut elsewhere = begin(&theirs, &with(ask(), json!({"stream": true, "max_tokens": 400}))).await;
 
-    gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap().must_be(200);
-    let mut last = None;
-    while let Ok(Some(event)) = cut.event().await {
-        last = Some(event);
-    }
-    assert_ne!(last.as_deref(), Some("[DONE]"), "the answer is cut");
+    gateway.turn(&id, "revoke").await;
+    let (events, _) = cut.events().await;
+    assert_ne!(events.last().map(String::as_str), Some("[DONE]"), "the answer is cut");
     for _ in 0..3 {
         assert!(kept.event().await.unwrap().is_some(), "the workspace's other node goes on");
     }
-    let mut last = None;
-    while let Some(event) = elsewhere.event().await.unwrap() {
-        last = Some(event);
-    }
-    assert_eq!(last.as_deref(), Some("[DONE]"), "so does the other workspace's");
+    assert!(ends_whole(&mut elsewhere).await, "so does the other workspace's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -293,6 +276,5 @@ async fn what_is_declared_binds_the_workspace_and_not_the_machine() {
     // A gateway names its requests, and gets what is declared.
     let named = [("content-type", "application/json"), ("x-request-id", &*trace)];
     let refused = machine.client().call(http::Method::POST, CHAT, &named, ask().to_string()).await.unwrap();
-    let code = &refused.json()["error"]["code"];
-    assert_eq!((refused.status, code), (403, &json!("model_not_declared")), "{}", refused.text());
+    fails(&refused, 403, "model_not_declared");
 }

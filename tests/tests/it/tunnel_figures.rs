@@ -40,29 +40,16 @@ impl Way {
         let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "1000")]).await;
         let (data, address) = (tempfile::tempdir().unwrap(), free_address().unwrap());
         let dir = data.path().join("node").display().to_string();
-        let token = gateway.cli().run(&["nodes", "invite", "attic", "--json"]).json()["token"].clone();
         let url = format!("http://{address}");
         let place = if is_tunnel { vec!["--tunnel"] } else { vec!["--address", &url] };
-        let join = [
-            "node",
-            "join",
-            "--control",
-            &gateway.origin,
-            "--token",
-            token.as_str().unwrap(),
-            "--data-dir",
-            &dir,
-        ];
+        let token = gateway.invite("attic");
+        let join = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &dir];
         Cli::new().run(&[&join[..], &place].concat()).ok();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &dir]);
         let mut node = launch.args(["--listen", &address.to_string()]).start().unwrap();
         node.wait_text("listens on", WITHIN).await.unwrap();
         let way = Self { gateway, node, _data: data, times: Vec::new(), cpu: Duration::ZERO };
-        until("the node is ready", async || {
-            let answer = way.gateway.client().post(CHAT, &chat()).await.unwrap();
-            answer.status == 200
-        })
-        .await;
+        until("the node is ready", async || way.gateway.chat(&chat()).await.status == 200).await;
         way
     }
 

@@ -8,7 +8,7 @@ use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::gateway::Gateway;
 use crate::joining::Wire;
-use crate::tunnels::{ask, gateway, joined};
+use crate::tunnels::{BEATS, ask, joined};
 use crate::wait::{found, until};
 
 /// One of the gateways, with the keys of the first.
@@ -28,8 +28,7 @@ impl Place {
     }
 
     async fn until_served(&self, id: &str) {
-        let tunnel = async || self.node(id).await.filter(|node| node["tunnel"].is_object());
-        found("a tunnel", tunnel).await;
+        found("a tunnel", async || self.node(id).await.filter(|node| node["tunnel"].is_object())).await;
         until("an answer through it", async || {
             self.client.post(CHAT, &ask()).await.is_ok_and(|answer| answer.status == 200)
         })
@@ -45,16 +44,9 @@ fn address(origin: &str) -> std::net::SocketAddr {
 async fn a_node_has_a_tunnel_to_each_gateway() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("gateways_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
     let (first_wire, second_wire) = (Wire::loose().await, Wire::loose().await);
     let urls = format!("{}, {}/", first_wire.url(), second_wire.url());
-    let environment = [
-        ("TIDEGATE_DATABASE_URL", &*url),
-        ("TIDEGATE_MASTER_KEY_FILE", &key_file),
-        ("TIDEGATE_TUNNEL_URLS", &urls),
-    ];
-    let gateway = gateway(&environment).await;
+    let gateway = Gateway::on_database(&url, &[BEATS, ("TIDEGATE_TUNNEL_URLS", &urls)]).await;
     first_wire.lead_to(&gateway);
     let (mut second, origin) = gateway.replica().await;
     second_wire.lead(address(&origin));

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, fails, has, problem, records, said, trace_of};
+use crate::ask::{CHAT, fails, has, problem, records, said, says, trace_of, with};
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config};
 use crate::isolation::second_workspace;
@@ -83,34 +83,40 @@ impl Machine {
     }
 }
 
-pub async fn gateway(more: &[(&str, &str)]) -> Gateway {
-    Gateway::with(config(), &[&[("TIDEGATE_NODE_HEARTBEAT_MS", "300")], more].concat()).await
-}
+/// Nodes beat often.
+pub const BEATS: (&str, &str) = ("TIDEGATE_NODE_HEARTBEAT_MS", "300");
 
-pub fn invite(gateway: &Gateway, name: &str) -> String {
-    gateway.cli().run(&["nodes", "invite", name, "--json"]).json()["token"].as_str().unwrap().to_owned()
+pub async fn gateway(more: &[(&str, &str)]) -> Gateway {
+    Gateway::with(config(), &[&[BEATS], more].concat()).await
 }
 
 /// A machine whose node joined with a tunnel, and the node's id.
 pub fn joined(gateway: &Gateway, control: &str, name: &str) -> (Machine, String) {
     let machine = Machine::new();
-    let id = machine.join(control, &invite(gateway, name), &["--tunnel"]).ok().trim().to_owned();
+    let id = machine.join(control, &gateway.invite(name), &["--tunnel"]).ok().trim().to_owned();
     (machine, id)
 }
 
-async fn view(gateway: &Gateway, id: &str) -> Value {
-    gateway.get(&format!("/v2/byoc/nodes/{id}")).await
+/// The same, of which the gateway has had an answer.
+async fn serving(gateway: &Gateway, control: &str) -> (Machine, String, Process) {
+    let (machine, id) = joined(gateway, control, "attic");
+    let node = machine.start(&[]).await;
+    until_ready(gateway, &id).await;
+    take_every_field(gateway, &id).await;
+    until_answered(gateway).await;
+    (machine, id, node)
 }
 
-pub async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    found(what, async || Some(view(gateway, id).await).filter(|node| is(node))).await
+fn has_tunnel(node: &Value) -> bool {
+    node["status"] == "ready" && node["tunnel"].is_object()
 }
 
 pub async fn until_ready(gateway: &Gateway, id: &str) -> Value {
-    until_node(gateway, id, "ready with a tunnel", |node| {
-        node["status"] == "ready" && node["tunnel"].is_object()
-    })
-    .await
+    gateway.until_node(id, "ready with a tunnel", has_tunnel).await
+}
+
+pub async fn until_cut(gateway: &Gateway, id: &str) {
+    gateway.until_node(id, "without a tunnel", |node| node["tunnel"].is_null()).await;
 }
 
 pub fn ask() -> Value {
@@ -122,17 +128,18 @@ pub fn endless() -> Value {
 }
 
 /// Whether all of an answer arrived, and not a part of it.
-async fn ends_whole(running: &mut Streaming) -> bool {
-    let mut last = None;
-    while let Ok(Some(event)) = running.event().await {
-        last = Some(event);
-    }
-    last.as_deref() == Some("[DONE]")
+pub async fn ends_whole(running: &mut Streaming) -> bool {
+    let (events, end) = running.events().await;
+    end.is_ok() && events.last().is_some_and(|last| last == "[DONE]")
 }
 
 /// Has the gateway pass fields on that only runtimes know, such as the one that makes an answer endless.
 pub async fn take_every_field(gateway: &Gateway, id: &str) {
-    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"stated_facts": {"unknown_fields": true}})).await;
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), every_field()).await;
+}
+
+fn every_field() -> Value {
+    json!({"stated_facts": {"unknown_fields": true}})
 }
 
 /// The answer of a gateway that may not have read the node's state yet.
@@ -141,10 +148,6 @@ pub async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
         Some(gateway.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
     })
     .await
-}
-
-async fn begin_endless(gateway: &Gateway) -> Streaming {
-    begin(gateway, &endless()).await
 }
 
 /// A stream whose first event was read. On a busy machine three heartbeats of 300 ms are late at times, and the node is away until the
@@ -174,23 +177,20 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     assert_eq!(there["base_url"], format!("tunnel://{id}/v1"), "{there}");
     let tunnel = &there["tunnel"];
     assert!(tunnel["since"].is_string() && tunnel["round_trip_us"].as_u64() > Some(0), "{tunnel}");
-    assert_eq!((&tunnel["protocol"], &tunnel["version"]), (&json!(1), &json!(env!("CARGO_PKG_VERSION"))));
+    has!(tunnel, {"protocol": 1, "version": env!("CARGO_PKG_VERSION")});
     let skewed = |node: &Value| node["joined"]["said"]["clock_skew_ms"].as_i64();
-    let told = until_node(&gateway, &id, "its skew", |node| skewed(node).is_some()).await;
+    let told = gateway.until_node(&id, "its skew", |node| skewed(node).is_some()).await;
     assert!(skewed(&told).unwrap().abs() < 1_000, "{told}");
-    for shown in [gateway.cli().run(&["nodes", "show", &id]).ok(), gateway.cli().run(&["nodes", "list"]).ok()]
-    {
-        assert!(shown.contains("tunnel") && shown.contains(" round trip "), "{shown}");
+    for show in [&["nodes", "show", &id][..], &["nodes", "list"]] {
+        says(&gateway.cli().run(show).ok(), &["tunnel", " round trip "]);
     }
 
     let whole = until_answered(&gateway).await;
     assert_eq!(whole.header("agent-node-id"), Some(id.as_str()));
     let direct = machine.client().post(CHAT, &ask()).await.unwrap();
     assert_eq!(said(&whole), said(&direct), "it is the same as at its listener");
-    let mut streaming = ask();
-    streaming["stream"] = json!(true);
-    let streamed = gateway.client().post(CHAT, &streaming).await.unwrap();
-    assert!(streamed.text().contains("data: [DONE]"), "{}", streamed.text());
+    let streamed = gateway.client().post(CHAT, &with(ask(), json!({"stream": true}))).await.unwrap();
+    says(&streamed.text(), &["data: [DONE]"]);
     // What the gateway asks of a runtime takes the same way.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "engine");
     let kept =
@@ -212,12 +212,12 @@ async fn a_node_with_an_address_changes_to_a_tunnel_by_its_option() {
     let gateway = gateway(&[]).await;
     let refused = Machine::new();
     let data = refused.data().display().to_string();
-    let alone = Cli::new().run(&["node", "--model", "echo", "--tunnel", "--data-dir", &data]).failed(2);
-    assert!(alone.contains("has not joined"), "{alone}");
+    let alone = ["node", "--model", "echo", "--tunnel", "--data-dir", &data];
+    says(&Cli::new().run(&alone).failed(2), &["has not joined"]);
     let machine = Machine::new();
     // Nobody listens at that address.
     let address = format!("http://{}", free_address().unwrap());
-    let id = machine.join(&gateway.origin, &invite(&gateway, "attic"), &["--address", &address]).ok();
+    let id = machine.join(&gateway.origin, &gateway.invite("attic"), &["--address", &address]).ok();
     let _node = machine.start(&["--tunnel"]).await;
     until_ready(&gateway, id.trim()).await;
     until_answered(&gateway).await;
@@ -226,12 +226,8 @@ async fn a_node_with_an_address_changes_to_a_tunnel_by_its_option() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_ends_the_generation_and_holds_up_no_other() {
     let gateway = gateway(&[]).await;
-    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
-    let _node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
-    take_every_field(&gateway, &id).await;
-    let stream = begin_endless(&gateway).await;
+    let (machine, id, _node) = serving(&gateway, &gateway.origin).await;
+    let stream = begin(&gateway, &endless()).await;
     // It is not read, and others are answered.
     for _ in 0..3 {
         assert_eq!(gateway.client().post(CHAT, &ask()).await.unwrap().status, 200);
@@ -240,22 +236,18 @@ async fn a_client_that_leaves_ends_the_generation_and_holds_up_no_other() {
     stream.hang_up();
     let kept = records(&machine.client(), before + 1).await;
     assert_eq!(kept.last().unwrap()["end"], "left", "{kept:?}");
-    until_node(&gateway, &id, "idle", |node| node["tunnel"]["streams"] == 0).await;
+    gateway.until_node(&id, "idle", |node| node["tunnel"]["streams"] == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_on_both_sides_lose_no_record_and_count_none_twice() {
     let mut gateway = gateway(&[]).await;
     let wire = Wire::to(&gateway).await;
-    let (machine, id) = joined(&gateway, &wire.url(), "attic");
-    let mut node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
-    take_every_field(&gateway, &id).await;
-    let mut running = begin_endless(&gateway).await;
+    let (machine, id, mut node) = serving(&gateway, &wire.url()).await;
+    let mut running = begin(&gateway, &endless()).await;
     node.kill9().unwrap();
     while let Ok(Some(_)) = running.event().await {}
-    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    until_cut(&gateway, &id).await;
     let mut node = machine.start(&[]).await;
     until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
@@ -272,17 +264,9 @@ async fn kills_on_both_sides_lose_no_record_and_count_none_twice() {
     assert_eq!(ids(&kept, "event_id"), ids(&wanted, "id"), "each once, in order");
     assert!(kept.iter().any(|row| row["end"] == "lost"), "{kept:?}");
     // An orderly end waits for what runs.
-    let mut long = ask();
-    long["stream"] = json!(true);
-    long["max_tokens"] = json!(64);
-    long["ignore_eos"] = json!(true);
-    let mut stream = begin(&gateway, &long).await;
+    let mut stream = begin(&gateway, &with(endless(), json!({"temperature": 0, "max_tokens": 64}))).await;
     node.terminate().unwrap();
-    let mut last = None;
-    while let Some(event) = stream.event().await.unwrap() {
-        last = Some(event);
-    }
-    assert_eq!(last.as_deref(), Some("[DONE]"), "the answer is whole");
+    assert!(ends_whole(&mut stream).await);
     assert!(node.wait(WITHIN).await.unwrap().success(), "{}", node.stderr());
 }
 
@@ -290,20 +274,10 @@ async fn kills_on_both_sides_lose_no_record_and_count_none_twice() {
 async fn a_gateway_that_ends_lets_what_runs_finish_and_the_node_finds_the_next() {
     let mut gateway = gateway(&[]).await;
     let wire = Wire::to(&gateway).await;
-    let (machine, id) = joined(&gateway, &wire.url(), "attic");
-    let _node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
-    take_every_field(&gateway, &id).await;
-    let mut long = endless();
-    long["max_tokens"] = json!(64);
-    let mut stream = begin(&gateway, &long).await;
+    let (_machine, id, _node) = serving(&gateway, &wire.url()).await;
+    let mut stream = begin(&gateway, &with(endless(), json!({"max_tokens": 64}))).await;
     gateway.process().terminate().unwrap();
-    let mut last = None;
-    while let Some(event) = stream.event().await.unwrap() {
-        last = Some(event);
-    }
-    assert_eq!(last.as_deref(), Some("[DONE]"), "the answer is whole");
+    assert!(ends_whole(&mut stream).await);
     let ended = gateway.process().wait(WITHIN).await.unwrap();
     assert!(ended.success(), "{ended}");
     gateway.start_again().await;
@@ -315,22 +289,13 @@ async fn a_gateway_that_ends_lets_what_runs_finish_and_the_node_finds_the_next()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_node_is_cut_within_a_second() {
     let gateway = gateway(&[]).await;
-    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
-    let mut node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
-    take_every_field(&gateway, &id).await;
-    let mut running = begin_endless(&gateway).await;
-    let revoked = gateway.admin().post(&format!("/v2/byoc/nodes/{id}/revoke"), &json!({})).await.unwrap();
+    let (machine, id, mut node) = serving(&gateway, &gateway.origin).await;
+    let mut running = begin(&gateway, &endless()).await;
+    let revoked = gateway.turn(&id, "revoke").await;
     let pace = Pace::start(&[gateway.control(), gateway.serving()]);
-    assert_eq!(
-        (revoked.status, revoked.json()["status"].clone()),
-        (200, json!("revoked")),
-        "{}",
-        revoked.text()
-    );
+    has!(revoked, {"status": "revoked"});
     while let Ok(Some(_)) = running.event().await {}
-    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    until_cut(&gateway, &id).await;
     let took = pace.elapsed();
     assert!(took < REVOKED_WITHIN, "{took:?}");
     assert_ne!(gateway.client().post(CHAT, &ask()).await.unwrap().status, 200);
@@ -344,9 +309,7 @@ async fn a_revoked_node_is_cut_within_a_second() {
 async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     let server = Server::shared().await.unwrap();
     let url = server.database(&format!("tunnels_{}", std::process::id())).await.unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let gateway = gateway(&[("TIDEGATE_DATABASE_URL", &url), ("TIDEGATE_MASTER_KEY_FILE", &key_file)]).await;
+    let gateway = Gateway::on_database(&url, &[BEATS]).await;
     let (second, origin) = gateway.replica().await;
     let at_second = |key: &str| Client::new(origin.clone()).bearer(key).within(WITHIN);
     let (admin, client) = (at_second(&gateway.founded.admin_key), at_second(&gateway.founded.api_key));
@@ -354,19 +317,15 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     let mut node = machine.start(&[]).await;
     let path = format!("/v2/byoc/nodes/{id}");
     let there = async || admin.get(&path).await.unwrap().json();
-    found("ready at the second gateway", async || {
-        Some(there().await).filter(|node| node["status"] == "ready" && node["tunnel"].is_object())
-    })
-    .await;
-    assert!(view(&gateway, &id).await["tunnel"].is_null(), "it has a tunnel to one gateway");
+    found("ready at the second gateway", async || Some(there().await).filter(has_tunnel)).await;
+    assert!(gateway.shown_node(&id).await["tunnel"].is_null(), "it has a tunnel to one gateway");
     found("an answer through the tunnel", async || {
         Some(client.post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
     })
     .await;
     // In force at the second gateway when it has answered.
-    let stated = json!({"stated_facts": {"unknown_fields": true}}).to_string();
     let merged = [("content-type", "application/merge-patch+json")];
-    admin.call(http::Method::PATCH, &path, &merged, stated).await.unwrap().must_be(200);
+    admin.call(http::Method::PATCH, &path, &merged, every_field().to_string()).await.unwrap().must_be(200);
     let mut running = client.stream(CHAT, &endless()).await.unwrap();
     assert!(running.status == 200 && running.event().await.unwrap().is_some());
     let [control, serving] = ["control", "serve-"].map(|name| Threads::of(second.pid(), name));
@@ -387,16 +346,12 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_workspace_gets_nothing_through_a_tunnel() {
     let gateway = gateway(&[]).await;
-    let (machine, id) = joined(&gateway, &gateway.origin, "attic");
-    let _node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
+    let (machine, id, _node) = serving(&gateway, &gateway.origin).await;
     let others = second_workspace(&gateway).await;
     let stranger = gateway.with_key(&others.admin_key);
     let body = json!({"name": "borrowed", "base_url": format!("tunnel://{id}/v1"), "models": [MODEL]});
-    let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap().must_be(201);
-    let added = added.json();
-    assert_eq!((&added["status"], &added["tunnel"]), (&json!("unreachable"), &Value::Null), "{added}");
+    let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap().must_be(201).json();
+    has!(added, {"status": "unreachable", "tunnel": null});
     let refused = gateway.with_key(&others.api_key).post(CHAT, &ask()).await.unwrap();
     assert_ne!(refused.status, 200, "{}", refused.text());
     assert_eq!(records(&machine.client(), 1).await.len(), 1, "nothing came to the node");
@@ -482,7 +437,7 @@ async fn speak_no_http2(
         assert_eq!(verdict["object"], "tunnel_open", "{verdict}");
         dialled.wire.write_all(greeting).await.unwrap();
         assert!(dialled.is_closed().await);
-        assert!(view(gateway, id).await["tunnel"].is_null());
+        assert!(gateway.shown_node(id).await["tunnel"].is_null());
     }
 }
 
@@ -499,22 +454,18 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     let (certificate, key) = (machine.certificate(), machine.key());
     node.kill9().unwrap();
     cellar.kill9().unwrap();
-    until_node(&gateway, &id, "without a tunnel", |node| node["tunnel"].is_null()).await;
+    until_cut(&gateway, &id).await;
 
     problem(&gateway.with_key(&credential).post(TUNNEL, &json!({})).await.unwrap(), 400, "tunnel_required");
     let unknown = gateway.with_key("tgn_mine").post(TUNNEL, &json!({})).await.unwrap();
     problem(&unknown, 401, "unknown_node_credential");
     let mut later = Dialled::at(&gateway, &credential, &UPGRADE.replace(": 1", ": 7, 9")).await;
     assert!(later.head.starts_with("HTTP/1.1 409"), "{}", later.head);
-    let said = later.until(b"}").await;
-    assert!(
-        said.contains("tunnel_version") && said.contains("7, 9") && said.contains("Update the older"),
-        "{said}"
-    );
+    says(&later.until(b"}").await, &["tunnel_version", "7, 9", "Update the older"]);
 
     let refused = |verdict: Value, why: &str| {
-        assert_eq!(verdict["object"], "tunnel_refused", "{verdict}");
-        assert!(verdict["detail"].as_str().unwrap().contains(why), "{verdict} {why}");
+        has!(verdict, {"object": "tunnel_refused"});
+        says(verdict["detail"].as_str().unwrap(), &[why]);
     };
     let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
     refused(dialled.say(&hello(&certificate, &other.key(), &nonce, &id)).await, "not signed with the key");
@@ -522,26 +473,24 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     assert_ne!(second, nonce);
     refused(dialled.say(&hello(&certificate, &key, &nonce, &id)).await, "not signed with the key");
     assert!(dialled.is_closed().await);
-    let (mut dialled, nonce) = Dialled::challenge(&gateway, &stranger).await;
-    refused(dialled.say(&hello(&certificate, &key, &nonce, &id)).await, "of another node");
     let mut longer = certificate.clone();
     longer.insert("expires_unix_ms".into(), json!(u64::MAX));
-    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
-    refused(dialled.say(&hello(&longer, &key, &nonce, &id)).await, "does not hold");
     let own = proof::document::sign(certificate.clone(), &key).unwrap();
-    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
-    refused(dialled.say(&hello(&own, &key, &nonce, &id)).await, "the trusted one is");
-    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
-    refused(dialled.say(b"{\"certificate\": []}\n").await, "can't be read");
-    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
-    refused(dialled.say(&[b'a'; 40 * 1024]).await, "too long");
-    let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
-    let more = [hello(&certificate, &key, &nonce, &id), b"PRI * HTTP/2.0\r\n".to_vec()].concat();
-    refused(dialled.say(&more).await, "before its hello was answered");
+    let well = |nonce: &str| hello(&certificate, &key, nonce, &id);
+    let refuses = async |credential: &str, said: &dyn Fn(&str) -> Vec<u8>, why: &str| {
+        let (mut dialled, nonce) = Dialled::challenge(&gateway, credential).await;
+        refused(dialled.say(&said(&nonce)).await, why);
+    };
+    refuses(&stranger, &well, "of another node").await;
+    refuses(&credential, &|nonce| hello(&longer, &key, nonce, &id), "does not hold").await;
+    refuses(&credential, &|nonce| hello(&own, &key, nonce, &id), "the trusted one is").await;
+    refuses(&credential, &|_| b"{\"certificate\": []}\n".to_vec(), "can't be read").await;
+    refuses(&credential, &|_| vec![b'a'; 40 * 1024], "too long").await;
+    let more = |nonce: &str| [well(nonce), b"PRI * HTTP/2.0\r\n".to_vec()].concat();
+    refuses(&credential, &more, "before its hello was answered").await;
     // Silence ends, too.
-    let (mut dialled, _) = Dialled::challenge(&gateway, &credential).await;
-    refused(dialled.say(b"").await, "silent");
-    assert!(view(&gateway, &id).await["tunnel"].is_null());
+    refuses(&credential, &|_| Vec::new(), "silent").await;
+    assert!(gateway.shown_node(&id).await["tunnel"].is_null());
 
     speak_no_http2(&gateway, (&machine, &id), &certificate).await;
     let _node = machine.start(&[]).await;
@@ -561,7 +510,7 @@ async fn a_node_keeps_its_first_key() {
     };
     let (key, other) = (machine.key(), SigningKey::from_seed(&[3; 32]).unwrap());
     let given = reporting.post(path, &request(&key, &key)).await.unwrap();
-    assert_eq!((given.status, &given.json()["node_id"]), (200, &json!(id)), "{}", given.text());
+    has!(given.must_be(200).json(), {"node_id": id});
     problem(&reporting.post(path, &request(&other, &other)).await.unwrap(), 409, "other_node_key");
     problem(&reporting.post(path, &request(&key, &other)).await.unwrap(), 403, "node_key_unproven");
     let beat = json!({"models": ["echo"], "public_key": other.public().to_string()});
@@ -569,17 +518,16 @@ async fn a_node_keeps_its_first_key() {
     assert!(heard["unix_ms"].as_u64().is_some(), "{heard}");
     assert_eq!(reporting.post(path, &request(&key, &key)).await.unwrap().status, 200, "the first stays");
     // A node that joined before there were keys sends its key with a heartbeat.
-    let token = invite(&gateway, "cellar");
-    let older = json!({"token": token, "base_url": "http://127.0.0.1:9/v1"});
+    let older = json!({"token": gateway.invite("cellar"), "base_url": "http://127.0.0.1:9/v1"});
     let older = gateway.browser().post("/v2/byoc/nodes/join", &older).await.unwrap().json();
-    let reporting = gateway.with_key(older["credential"].as_str().unwrap());
-    let mut missing = Dialled::at(&gateway, older["credential"].as_str().unwrap(), UPGRADE).await;
+    let credential = older["credential"].as_str().unwrap();
+    let reporting = gateway.with_key(credential);
+    let mut missing = Dialled::at(&gateway, credential, UPGRADE).await;
     assert!(missing.head.starts_with("HTTP/1.1 409"), "{}", missing.head);
     assert!(missing.until(b"}").await.contains("node_key_missing"));
     problem(&reporting.post(path, &request(&key, &key)).await.unwrap(), 403, "node_key_unproven");
     assert_eq!(reporting.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().status, 200);
-    let dialled = Dialled::challenge(&gateway, older["credential"].as_str().unwrap()).await;
-    assert_eq!(dialled.1.len(), 64);
+    assert_eq!(Dialled::challenge(&gateway, credential).await.1.len(), 64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -594,7 +542,7 @@ async fn certificates_are_renewed_and_tunnels_with_them() {
     // Each certificate is dead before the second tunnel after it, and no request meets a gap.
     while seen.len() < 4 {
         gateway.client().post(CHAT, &ask()).await.unwrap().must_be(200);
-        let since = view(&gateway, &id).await["tunnel"]["since"].clone();
+        let since = gateway.shown_node(&id).await["tunnel"]["since"].clone();
         assert!(since.is_string(), "there is always one");
         if !seen.contains(&since) {
             seen.push(since);
@@ -608,10 +556,7 @@ async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
     let mut gateway =
         gateway(&[("TIDEGATE_NODE_ALONE_MS", "3000"), ("TIDEGATE_NODE_CERTIFICATE_MS", "2000")]).await;
     let wire = Wire::to(&gateway).await;
-    let (machine, id) = joined(&gateway, &wire.url(), "attic");
-    let mut node = machine.start(&[]).await;
-    until_ready(&gateway, &id).await;
-    until_answered(&gateway).await;
+    let (machine, id, mut node) = serving(&gateway, &wire.url()).await;
     gateway.process().kill9().unwrap();
     assert_eq!(machine.client().post(CHAT, &ask()).await.unwrap().status, 200, "it serves on alone");
     let refused = found("a refusal", async || {

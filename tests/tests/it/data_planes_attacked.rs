@@ -3,9 +3,9 @@
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
-use crate::ask::{MINI, question, trace_of};
-use crate::data_planes::{Plane, invite};
-use crate::gateway::{Gateway, OWN, sums};
+use crate::ask::{MINI, question, says, trace_of};
+use crate::data_planes::{invite, joined, settled};
+use crate::gateway::{Gateway, sums};
 use crate::wait::until;
 
 fn http(status: &str, body: &[u8]) -> Vec<u8> {
@@ -19,10 +19,7 @@ fn http(status: &str, body: &[u8]) -> Vec<u8> {
 /// Whatever is answered in place of the control plane, requests are served on with what there is, and nothing is lost.
 #[tokio::test]
 async fn a_control_plane_that_answers_garbage_changes_nothing() {
-    let control = Gateway::start().await;
-    control.credential("openai", OWN).await;
-    let key = control.founded.api_key.clone();
-    let mut plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let (control, mut plane, key) = joined(Gateway::start().await).await;
     let forged = json!({"document": "{}", "signature": "00".repeat(64)}).to_string();
     let unsigned = json!({"document": {}, "signature": 7}).to_string();
     let claims = json!({"object": "data_plane_records"}).to_string();
@@ -48,9 +45,7 @@ async fn a_control_plane_that_answers_garbage_changes_nothing() {
         plane.wire.answer(None);
         plane.until_current(&control).await;
     }
-    for trace in &traces {
-        control.settled(trace).await;
-    }
+    settled(&control, &traces).await;
     let usage = sums(&control.get("/v2/usage").await);
     assert_eq!(usage["requests"].as_u64(), Some(traces.len() as u64), "{usage}");
 }
@@ -71,21 +66,17 @@ async fn a_stolen_token_is_noticed() {
     let path = format!("/v2/data-planes/{id}");
     assert_eq!(control.get(&path).await["status"], "joined");
     control.admin().post(&format!("{path}/revoke"), &json!({})).await.unwrap();
-    let credential = stolen.json()["credential"].as_str().unwrap().to_owned();
+    let thief = control.with_key(stolen.json()["credential"].as_str().unwrap());
     let question = json!({"after": null, "nonce": "n"});
-    let told = control.with_key(&credential).post("/v2/data-planes/configuration", &question).await.unwrap();
-    let document = told.json()["document"].as_str().unwrap().to_owned();
-    assert!(document.contains("\"is_revoked\":true") && document.contains("\"rows\":null"), "{document}");
+    let told = thief.post("/v2/data-planes/configuration", &question).await.unwrap().json();
+    says(told["document"].as_str().unwrap(), &["\"is_revoked\":true", "\"rows\":null"]);
 }
 
 /// Requests are served while the database takes no write, and each is booked once when it does again; a change of the configuration
 /// waits for it, whole.
 #[tokio::test]
 async fn a_full_disk_delays_and_loses_nothing() {
-    let control = Gateway::start().await;
-    control.credential("openai", OWN).await;
-    let key = control.founded.api_key.clone();
-    let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
+    let (control, plane, key) = joined(Gateway::start().await).await;
     let leave = |bytes: Option<u64>| {
         let pid = Pid::from_raw(plane.process().pid().cast_signed()).unwrap();
         prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
@@ -104,9 +95,7 @@ async fn a_full_disk_delays_and_loses_nothing() {
     // The polls before it were refused.
     let applied = plane.until_chat(&later, "the change to be applied", |answer| answer.status == 200).await;
     traces.push(trace_of(&applied));
-    for trace in &traces {
-        control.settled(trace).await;
-    }
+    settled(&control, &traces).await;
     let usage = sums(&control.get("/v2/usage").await);
     assert_eq!(usage["requests"].as_u64(), Some(traces.len() as u64), "{usage}");
 }

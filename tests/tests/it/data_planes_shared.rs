@@ -3,12 +3,12 @@
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, refused};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, says, trace_of};
 use crate::batches;
-use crate::command::Cli;
-use crate::data_planes::{Plane, Wire, invite};
+use crate::command::{Cli, Done};
+use crate::data_planes::{Plane, Wire, heronry, invite, joined, settled};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of, sums};
-use crate::wait::{found, until};
+use crate::wait::until;
 
 const PLANES: &str = "/v2/data-planes";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -38,32 +38,20 @@ async fn on_postgresql_it_serves_is_killed_and_delivers_each_record_once() {
     let mut plane = Plane::join_by((&control, &admin, "fra-1"), wire, &address, environment).await;
     assert!(!plane.data().join("tidegate.db").exists());
     let mut traces = vec![plane.served(&key).await];
-    let first = found("a lease", async || {
-        let answer = plane.chat(&budgeted, &question(MINI)).await;
-        (answer.status == 200).then_some(answer)
-    })
-    .await;
-    traces.push(crate::ask::trace_of(&first));
+    traces.push(trace_of(&plane.until_chat(&budgeted, "a lease", |answer| answer.status == 200).await));
 
     control.process().kill9().unwrap();
     traces.push(plane.served(&key).await);
     plane.crash().await;
     traces.push(plane.served(&key).await);
-    control.start_again().await;
-    plane.wire.lead_to(&control);
-    for trace in &traces {
-        assert_eq!(control.settled(trace).await["profile"], "byok");
-    }
+    plane.regains(&mut control).await;
+    settled(&control, &traces).await;
     plane.crash().await;
     traces.push(plane.served(&key).await);
     control.settled(traces.last().unwrap()).await;
     assert_eq!(control.requests(50).await.len(), traces.len());
     assert_eq!(control.calls(OWN).len(), traces.len());
-    let (other, other_id) = control.key(json!({"name": "later", "scopes": ["inference"]})).await;
-    plane.until_chat(&other, "a new key to be known", |answer| answer.status == 200).await;
-    control.remove(&format!("/v2/api-keys/{other_id}")).await;
-    plane.until_chat(&other, "a removed key to be refused", |answer| answer.status == 401).await;
-    plane.until_current(&control).await;
+    plane.follows(&control).await;
 
     // Its database is nobody else's, and it has no other: no token is used up to learn that.
     let (id, token) = invite(&control, &admin, "ams-1");
@@ -71,26 +59,20 @@ async fn on_postgresql_it_serves_is_killed_and_delivers_each_record_once() {
     let data = root.path().join("other").display().to_string();
     let on_it = Cli::new().env("TIDEGATE_DATABASE_URL", &url);
     let joining = ["gateway", "--data-dir", &data, "--control", &control.origin, "--token", &token];
-    let why = on_it.run(&joining);
-    assert!(why.code != 0 && why.stderr.contains("in use already"), "{why:?}");
-    assert_eq!(control.get(&format!("{PLANES}/{id}")).await["status"], "invited");
+    is_refused(&on_it.run(&joining), &["in use already"]);
+    has!(control.get(&format!("{PLANES}/{id}")).await, {"status": "invited"});
     let key_file = plane.data().join("master.key").display().to_string();
-    let why = on_it.clone().env("TIDEGATE_MASTER_KEY_FILE", &key_file).run(&["serve", "--data-dir", &data]);
-    assert!(why.code != 0 && why.stderr.contains("the database of the data plane"), "{why:?}");
+    let serving = on_it.env("TIDEGATE_MASTER_KEY_FILE", &key_file).run(&["serve", "--data-dir", &data]);
+    is_refused(&serving, &["the database of the data plane"]);
     let own = plane.data().display().to_string();
     plane.kill();
-    let why = Cli::new().run(&["gateway", "--data-dir", &own]);
-    assert!(why.code != 0 && why.stderr.contains("TIDEGATE_DATABASE_URL"), "{why:?}");
+    is_refused(&Cli::new().run(&["gateway", "--data-dir", &own]), &["TIDEGATE_DATABASE_URL"]);
 }
 
-/// Another workspace of the same control plane: its admin key, its key, and its id.
-async fn heronry(control: &Gateway) -> (String, String, String) {
-    let made = control.make("/v2/workspaces", json!({"name": "heronry"})).await;
-    let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    let (admin, key, id) = (text("admin_key"), text("api_key"), text("workspace_id"));
-    let body = json!({"provider": "openai", "display_name": "bittern", "secret": OWN_SECOND, "base_url": control.emulator.base_url()});
-    control.with_key(&admin).post("/v2/provider-credentials", &body).await.unwrap().must_be(201);
-    (admin, key, id)
+/// Checks that a command failed, and why.
+fn is_refused(done: &Done, why: &[&str]) {
+    assert_ne!(done.code, 0, "{done:?}");
+    says(&done.stderr, why);
 }
 
 async fn booked(control: &Gateway, admin: &str, trace: &str) {
@@ -102,11 +84,10 @@ async fn booked(control: &Gateway, admin: &str, trace: &str) {
 
 #[tokio::test]
 async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
-    let mut control = Gateway::start().await;
-    control.credential("openai", OWN).await;
-    let (admin, key) = (control.founded.admin_key.clone(), control.founded.api_key.clone());
-    let (other_admin, other_key, other_workspace) = heronry(&control).await;
-    let mut plane = Plane::join(&control, &admin, "fra-1").await;
+    let (mut control, mut plane, key) = joined(Gateway::start().await).await;
+    let admin = control.founded.admin_key.clone();
+    let other = heronry(&control).await;
+    let (other_admin, other_key) = (other.admin_key, other.api_key);
     let trace = plane.served(&key).await;
     let other_plane = plane.add(&control, &other_admin, "shared").await;
     let other_trace = plane.served(&other_key).await;
@@ -120,17 +101,15 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     let (mine, theirs) = (plane.with_key(&admin), plane.with_key(&other_admin));
     for (client, strange) in [(&mine, &other_trace), (&theirs, &trace)] {
         problem(&client.get(&format!("/v2/requests/{strange}")).await.unwrap(), 404, "not_found");
-        assert_eq!(
-            client.get("/v2/provider-credentials").await.unwrap().json()["data"].as_array().unwrap().len(),
-            1
-        );
+        let own = client.get("/v2/provider-credentials").await.unwrap().json();
+        assert_eq!(own["data"].as_array().unwrap().len(), 1, "{own}");
     }
     let own = mine.get("/v2/provider-credentials").await.unwrap().json();
     let credential = id_of(&own["data"][0]);
     problem(&theirs.get(&format!("/v2/provider-credentials/{credential}")).await.unwrap(), 404, "not_found");
     for path in ["/v2/provider-credentials", "/v2/requests", "/v2/audit", "/v2/usage", "/v2/api-keys"] {
         let text = mine.get(path).await.unwrap().text();
-        assert!(!text.contains("bittern") && !text.contains(&other_workspace), "{path}: {text}");
+        assert!(!text.contains("bittern") && !text.contains(&other.workspace_id), "{path}: {text}");
     }
     let said = refused(&plane.chat(&other_key, &question(HAIKU)).await, 404, "model_not_served").to_string();
     assert!(!said.contains(&credential) && !said.contains("openai of ours"), "{said}");
@@ -147,8 +126,7 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     control.process().kill9().unwrap();
     plane.crash().await;
     let (trace, other_trace) = (plane.served(&key).await, plane.served(&other_key).await);
-    control.start_again().await;
-    plane.wire.lead_to(&control);
+    plane.regains(&mut control).await;
     booked(&control, &admin, &trace).await;
     booked(&control, &other_admin, &other_trace).await;
 
@@ -171,47 +149,24 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workspace_is_added_once_and_from_the_same_control_plane() {
-    let (control, stranger) = (Gateway::start().await, Gateway::start().await);
-    control.credential("openai", OWN).await;
-    let admin = control.founded.admin_key.clone();
-    let mut plane = Plane::join(&control, &admin, "fra-1").await;
+    let stranger = Gateway::start().await;
+    let (control, mut plane, key) = joined(Gateway::start().await).await;
     plane.kill();
     let data = plane.data().display().to_string();
     let add =
         |token: &str| Cli::new().run(&["gateway", "--data-dir", &data, "--add-workspace", "--token", token]);
-    let (_, twice) = invite(&control, &admin, "twice");
-    let why = add(&twice);
-    assert!(why.code != 0 && why.stderr.contains("already") && why.stderr.contains("revoke"), "{why:?}");
+    let (_, twice) = invite(&control, &control.founded.admin_key, "twice");
+    is_refused(&add(&twice), &["already", "revoke"]);
     // The token is one that its control plane does not know.
     let (_, strange) = invite(&stranger, &stranger.founded.admin_key, "fra-1");
-    let why = add(&strange);
-    assert!(why.code != 0 && why.stderr.contains("unknown"), "{why:?}");
-    let elsewhere = [
-        "gateway",
-        "--data-dir",
-        &data,
-        "--add-workspace",
-        "--token",
-        &strange,
-        "--control",
-        &stranger.origin,
-    ];
-    let why = Cli::new().run(&elsewhere);
-    assert!(why.code != 0 && why.stderr.contains("has joined"), "{why:?}");
+    is_refused(&add(&strange), &["unknown"]);
+    let elsewhere = ["--add-workspace", "--token", &strange, "--control", &stranger.origin];
+    let add_to = |data: &str| Cli::new().run(&[&["gateway", "--data-dir", data], &elsewhere[..]].concat());
+    is_refused(&add_to(&data), &["has joined"]);
     let empty = tempfile::tempdir().unwrap().path().join("new").display().to_string();
-    let first = [
-        "gateway",
-        "--data-dir",
-        &empty,
-        "--add-workspace",
-        "--token",
-        &strange,
-        "--control",
-        &stranger.origin,
-    ];
-    assert!(Cli::new().run(&first).failed(2).contains("without --add-workspace"));
+    says(&add_to(&empty).failed(2), &["without --add-workspace"]);
     plane.start().await;
-    plane.served(&control.founded.api_key).await;
+    plane.served(&key).await;
 }
 
 /// The operator's accounts and subscriptions stay at the control plane: a request that only they serve is refused in the client's
@@ -225,19 +180,15 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
     let plane = Plane::join(&control, &control.founded.admin_key, "fra-1").await;
     let key = control.founded.api_key.clone();
     let there = plane.with_key(&key);
-    let check = |said: &Value| {
-        let said = said.to_string();
-        for part in
-            ["data plane", "accounts", "subscription", &plane.wire.url(), "tidegate credential add openai"]
-        {
-            assert!(said.contains(part), "{part}: {said}");
-        }
-    };
+    let words =
+        ["data plane", "accounts", "subscription", &plane.wire.url(), "tidegate credential add openai"];
+    let check = |said: &Value| says(&said.to_string(), &words);
     check(&refused(&plane.chat(&key, &question(MINI)).await, 404, "model_not_served"));
     let asked = json!({"model": MINI, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
     let anthropic = there.post("/v1/messages", &asked).await.unwrap();
-    assert_eq!((anthropic.status, &anthropic.json()["type"]), (404, &json!("error")), "{}", anthropic.text());
-    check(&anthropic.json()["error"]["message"]);
+    let anthropic = anthropic.must_be(404).json();
+    has!(anthropic, {"type": "error"});
+    check(&anthropic["error"]["message"]);
     let gemini = format!("/v1beta/models/{MINI}:generateContent");
     let gemini =
         there.post(&gemini, &json!({"contents": [{"parts": [{"text": "hi"}]}]})).await.unwrap().must_be(404);
@@ -250,13 +201,9 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
     .await;
     check(&refused(&plane.chat(&key, &question(MINI)).await, 404, "model_not_served"));
     let admin = plane.with_key(&control.founded.admin_key);
-    for (path, body) in [
-        (
-            "/v2/accounts",
-            json!({"provider": "openai", "secret": OWN, "base_url": control.emulator.base_url()}),
-        ),
-        ("/v2/subscription-credentials", json!({"provider": "codex", "token": OWN})),
-    ] {
+    let account = json!({"provider": "openai", "secret": OWN, "base_url": control.emulator.base_url()});
+    let subscription = json!({"provider": "codex", "token": OWN});
+    for (path, body) in [("/v2/accounts", account), ("/v2/subscription-credentials", subscription)] {
         problem(&admin.post(path, &body).await.unwrap(), 409, "managed_by_control");
     }
     assert_eq!((control.calls(OWN).len(), control.calls(OWN_SECOND).len()), (0, 0));
@@ -268,21 +215,15 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
 /// What no serving core books, but a poll of a provider's batch, is in both books.
 #[tokio::test]
 async fn the_requests_of_a_providers_batch_are_booked_at_both() {
-    let control = Gateway::start().await;
-    control.credential("openai", OWN).await;
-    let (admin, key) = (control.founded.admin_key.clone(), control.founded.api_key.clone());
-    let plane = Plane::join(&control, &admin, "fra-1").await;
-    let client = || plane.with_key(&key);
+    let (control, plane, key) = joined(Gateway::start().await).await;
+    let client = plane.with_key(&key);
     let body =
         json!({"model": MINI.trim_start_matches("openai/"), "messages": [{"role": "user", "content": "hi"}]});
-    let lines: String = (0..3)
-        .map(|number| json!({"custom_id": format!("{number}"), "method": "POST", "url": CHAT, "body": body}))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    let batch = batches::made(&client(), &lines).await;
-    let batch = batches::ended(&client(), &batch).await;
-    assert_eq!(batch["status"], "completed", "{batch}");
-    let there = plane.with_key(&admin);
+    let lines = ["0", "1", "2"]
+        .map(|id| json!({"custom_id": id, "method": "POST", "url": CHAT, "body": body}).to_string() + "\n");
+    let batch = batches::made(&client, &lines.concat()).await;
+    has!(batches::ended(&client, &batch).await, {"status": "completed"});
+    let there = plane.with_key(&control.founded.admin_key);
     let tokens = |usage: &Value| (sums(usage)["requests"].clone(), sums(usage)["output_tokens"].clone());
     until("both books to have the same", async || {
         let at_plane = there.get("/v2/usage").await.unwrap().json();

@@ -218,9 +218,9 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
     let invoice = row.invoice;
     let period = invoice.period;
-    let by_sums = redraw(store, period, invoice.tariff.clone()).await?;
+    let by_sums = Box::pin(redraw(store, period, invoice.tariff.clone())).await?;
     let mut recorded = Recorded::default();
-    recorded.read(store, period).await?;
+    Box::pin(recorded.read(store, period)).await?;
     let acts = store.invoices().acts(period).await?;
     let by_records =
         Invoice::compute(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);

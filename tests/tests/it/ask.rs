@@ -209,6 +209,7 @@ pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behav
 pub fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
+
 /// A client of a node, by the base URL that it has printed.
 pub fn client_of(base_url: &str) -> Client {
     Client::new(base_url.trim_end_matches("/v1")).within(WITHIN)
@@ -228,19 +229,3 @@ pub fn says(text: &str, parts: &[&str]) {
         assert!(text.contains(part), "{part} is not in: {text}");
     }
 }
-
-/// Checks that a value has these fields, whatever else it has.
-#[track_caller]
-pub fn has_fields(found: &Value, fields: &Value) {
-    for (name, expected) in fields.as_object().unwrap() {
-        assert_eq!(&found[name], expected, "{name}: {found}");
-    }
-}
-
-/// `has!(node, {"status": "ready"})`: as `has_fields`.
-macro_rules! has {
-    ($found:expr, $fields:tt) => {
-        $crate::ask::has_fields(&$found, &serde_json::json!($fields))
-    };
-}
-pub(crate) use has;

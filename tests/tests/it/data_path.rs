@@ -274,7 +274,8 @@ async fn many_requests_are_summed_by_party_and_region_and_filtered() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn on_postgresql_the_same_is_told() {
-    let gateway = Gateway::over_postgres("data_path", config(), &[("TIDEGATE_RECORDS_KEEP_DAYS", "90")]).await;
+    let gateway =
+        Gateway::over_postgres("data_path", config(), &[("TIDEGATE_RECORDS_KEEP_DAYS", "90")]).await;
     gateway.credential("openai", OWN).await;
     let keyed = gateway.client().header("idempotency-key", "order 1");
     let answer = keyed.post(CHAT, &question(MINI)).await.unwrap();

@@ -166,7 +166,7 @@ pub async fn joined(control: Gateway) -> (Gateway, Plane, String) {
 /// The control plane has booked all of these.
 pub async fn settled(control: &Gateway, traces: &[String]) {
     for trace in traces {
-        has!(control.settled(trace).await, {"profile": "byok"});
+        has(&control.settled(trace).await, json!({"profile": "byok"}));
     }
 }
 
@@ -305,7 +305,7 @@ impl Drop for Plane {
 /// A control plane that is killed, a data plane that is killed meanwhile, and books that have everything once.
 async fn serves_without_its_control_plane(control: Gateway) {
     let (mut control, mut plane, key) = joined(control).await;
-    has!(plane.view(&control).await, {"status": "joined", "name": "fra-1"});
+    has(&plane.view(&control).await, json!({"status": "joined", "name": "fra-1"}));
     let mut traces = vec![plane.served(&key).await];
     control.settled(&traces[0]).await;
 
@@ -402,7 +402,7 @@ async fn plant(plane: &Plane, key: &str) {
     let line = json!({"custom_id": SECRET, "method": "POST", "url": CHAT, "body": body});
     let batch = batches::made(&client(), &format!("{line}\n")).await;
     let batch = batches::ended(&client(), &batch).await;
-    has!(batch, {"status": "completed"});
+    has(&batch, json!({"status": "completed"}));
     let results = format!("/v1/files/{}/content", batch["output_file_id"].as_str().unwrap());
     says(&client().get(&results).await.unwrap().text(), &[SECRET, ANSWERED]);
 }

@@ -67,7 +67,7 @@ async fn a_restored_control_plane_takes_nothing_back_before_it_is_beyond_what_it
     plane.until_chat(&lost, "a new key to be known", |answer| answer.status == 200).await;
     plane.until_current(&control).await;
     restore(&mut control, &plane, &backup).await;
-    has!(until_ahead(&control, &plane).await, {"is_current": false, "status": "joined"});
+    has(&until_ahead(&control, &plane).await, json!({"is_current": false, "status": "joined"}));
     plane.served(&lost).await;
     for command in [&["data-planes", "list"][..], &["data-planes", "show", &plane.id]] {
         let shown = control.cli().run(command);
@@ -76,7 +76,7 @@ async fn a_restored_control_plane_takes_nothing_back_before_it_is_beyond_what_it
     }
     // A change here has the number of the lost one, and is not taken for it: neither is confirmed.
     let other = inference_key(&control, "other").await;
-    has!(plane.view(&control).await, {"configuration": "ahead"});
+    has(&plane.view(&control).await, json!({"configuration": "ahead"}));
     until("the data plane to say why", async || plane.said().contains("it would take changes back")).await;
     plane.served(&lost).await;
     assert_eq!(plane.chat(&other, &question(MINI)).await.status, 401);
@@ -290,7 +290,7 @@ async fn it_speaks_tls_with_whom_it_trusts() {
     says(&Cli::new().run(&twice).failed(2), &["--add-workspace", "--data-dir"]);
     // The token was not used up.
     let mine = control.with_key(other["admin_key"].as_str().unwrap());
-    has!(mine.get(PLANES).await.unwrap().json()["data"][0], {"status": "invited"});
+    has(&mine.get(PLANES).await.unwrap().json()["data"][0], json!({"status": "invited"}));
     plane
         .with_key(other["api_key"].as_str().unwrap())
         .post(CHAT, &question(MINI))

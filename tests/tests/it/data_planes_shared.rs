@@ -60,7 +60,7 @@ async fn on_postgresql_it_serves_is_killed_and_delivers_each_record_once() {
     let on_it = Cli::new().env("TIDEGATE_DATABASE_URL", &url);
     let joining = ["gateway", "--data-dir", &data, "--control", &control.origin, "--token", &token];
     is_refused(&on_it.run(&joining), &["in use already"]);
-    has!(control.get(&format!("{PLANES}/{id}")).await, {"status": "invited"});
+    has(&control.get(&format!("{PLANES}/{id}")).await, json!({"status": "invited"}));
     let key_file = plane.data().join("master.key").display().to_string();
     let serving = on_it.env("TIDEGATE_MASTER_KEY_FILE", &key_file).run(&["serve", "--data-dir", &data]);
     is_refused(&serving, &["the database of the data plane"]);
@@ -187,7 +187,7 @@ async fn what_only_its_control_plane_serves_is_refused_with_where_to_go() {
     let asked = json!({"model": MINI, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
     let anthropic = there.post("/v1/messages", &asked).await.unwrap();
     let anthropic = anthropic.must_be(404).json();
-    has!(anthropic, {"type": "error"});
+    has(&anthropic, json!({"type": "error"}));
     check(&anthropic["error"]["message"]);
     let gemini = format!("/v1beta/models/{MINI}:generateContent");
     let gemini =
@@ -222,7 +222,7 @@ async fn the_requests_of_a_providers_batch_are_booked_at_both() {
     let lines = ["0", "1", "2"]
         .map(|id| json!({"custom_id": id, "method": "POST", "url": CHAT, "body": body}).to_string() + "\n");
     let batch = batches::made(&client, &lines.concat()).await;
-    has!(batches::ended(&client, &batch).await, {"status": "completed"});
+    has(&batches::ended(&client, &batch).await, json!({"status": "completed"}));
     let there = plane.with_key(&control.founded.admin_key);
     let tokens = |usage: &Value| (sums(usage)["requests"].clone(), sums(usage)["output_tokens"].clone());
     until("both books to have the same", async || {

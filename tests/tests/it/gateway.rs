@@ -743,6 +743,9 @@ impl Gateway {
     pub async fn cache_answers(&self) {
         let project = format!("/v2/projects/{}", self.founded.project_id);
         self.patch(&project, json!({"caching": {"responses": {"mode": "exact"}}})).await;
+    }
+}
+
 /// Nodes that join.
 impl Gateway {
     /// As `with`, on this database of PostgreSQL, and with a master key that replicas find.

@@ -197,7 +197,7 @@ async fn until_ready(gateway: &Gateway, id: &str) -> Value {
 async fn until_unreachable(gateway: &Gateway, id: &str, why: &str) -> Value {
     let has_reason = |node: &Value| node["last_error"].as_str().is_some_and(|error| error.contains(why));
     let node = gateway.until_node(id, why, has_reason).await;
-    has!(node, {"status": "unreachable"});
+    has(&node, json!({"status": "unreachable"}));
     node
 }
 
@@ -251,7 +251,7 @@ async fn a_node_that_has_run_before_joins_with_the_address_where_it_listened() {
     let (data, token) = (machine.data().display().to_string(), gateway.invite("attic"));
     let of = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
     let view = gateway.shown_node(Cli::new().run(&of).ok().trim()).await;
-    has!(view, {"base_url": format!("http://{}/v1", machine.address)});
+    has(&view, json!({"base_url": format!("http://{}/v1", machine.address)}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,14 +284,14 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
 
     // The node receives no requests before its first heartbeat.
     let before = gateway.shown_node(&id).await;
-    has!(before, {"status": "unreachable"});
-    has!(before["joined"], {"last_heartbeat_at": null});
+    has(&before, json!({"status": "unreachable"}));
+    has(&before["joined"], json!({"last_heartbeat_at": null}));
     assert_ne!(gateway.chat(&chat_request()).await.status, 200);
     let _node = machine.start().await;
     let there = until_ready(&gateway, &id).await;
     let reported = &there["joined"]["said"];
     assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
-    has!(there, {"models": ["echo"], "has_secret": true});
+    has(&there, json!({"models": ["echo"], "has_secret": true}));
     assert_eq!((&reported["load"]["running"], &reported["runtime"]), (&json!(0), &json!("echo")), "{there}");
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // The runtime, which decides whether adapters and jobs are accepted, is known.
@@ -315,7 +315,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
     let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
     other.wait_text("listens on", WITHIN).await.unwrap();
-    has!(gateway.turn(&id, "probe").await, {"status": "unreachable"});
+    has(&gateway.turn(&id, "probe").await, json!({"status": "unreachable"}));
     other.kill9().unwrap();
     let _node = machine.start().await;
     until_ready(&gateway, &id).await;
@@ -335,14 +335,14 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     assert_eq!(node_view["models"], json!(["echo"]), "{node_view}");
     for _ in 0..3 {
         let heard = until_next_heartbeat(&gateway, &id).await;
-        has!(heard, {"status": "unreachable", "last_error": why});
+        has(&heard, json!({"status": "unreachable", "last_error": why}));
     }
     is_sent_nothing(&gateway).await;
     assert_eq!(records(&client_of(elsewhere), 0).await, [] as [Value; 0]);
     node.kill9().unwrap();
     // Starting the node at its announced address is enough to recover.
     let mut node = machine.start().await;
-    has!(until_ready(&gateway, &id).await, {"last_error": null});
+    has(&until_ready(&gateway, &id).await, json!({"last_error": null}));
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // A node that was reachable before also stops being ready.
     node.kill9().unwrap();
@@ -435,7 +435,7 @@ async fn a_token_is_listed_and_withdrawn() {
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
     cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap(), "--yes"]).failed(6);
-    has!(gateway.shown_node(&cellar).await, {"name": "cellar"});
+    has(&gateway.shown_node(&cellar).await, json!({"name": "cellar"}));
     assert_eq!(entries(&gateway, "node.uninvite").await.len(), 2);
 }
 
@@ -486,12 +486,12 @@ async fn what_failed_on_a_node_is_booked_as_a_failure_of_its_own() {
     };
     let report = json!({"records": [record(1, "failed"), record(2, "whole")]});
     let reporting = gateway.with_key(&machine.credential());
-    has!(reporting.post(RECORDS, &report).await.unwrap().must_be(200).json(), {"kept": 2});
+    has(&reporting.post(RECORDS, &report).await.unwrap().must_be(200).json(), json!({"kept": 2}));
     gateway.listed(2).await;
     let mut rows = gateway.requests(10).await;
     rows.sort_by_key(|row| row["status"].as_u64());
-    has!(rows[0], {"outcome": "completed", "status": 200, "error_code": null});
-    has!(rows[1], {"outcome": "failed", "status": 500, "error_code": "node_failed"});
+    has(&rows[0], json!({"outcome": "completed", "status": 200, "error_code": null}));
+    has(&rows[1], json!({"outcome": "failed", "status": 500, "error_code": "node_failed"}));
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert_eq!(usage(&gateway, &id).await.len(), 2);
 }
@@ -526,16 +526,16 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
     // Each record counts as a request of the workspace with zero cost.
-    has!(byoc(&gateway).await, {"requests": 50, "cost_micros": 0});
+    has(&byoc(&gateway).await, json!({"requests": 50, "cost_micros": 0}));
     // A request through the gateway is booked there, and the node's record links to it.
     until_ready(&gateway, &id).await;
     let answer = until_answered(&gateway).await;
     let rows = usage_of(&gateway, &id, 51).await;
     let trace = trace_of(&answer);
-    has!(rows[50], {"request_id": trace});
-    has!(gateway.get(&format!("/v2/requests/{trace}")).await, {"id": trace});
+    has(&rows[50], json!({"request_id": trace}));
+    has(&gateway.get(&format!("/v2/requests/{trace}")).await, json!({"id": trace}));
     // Requests sent directly to the node and requests through the gateway are in every total once.
-    has!(byoc(&gateway).await, {"requests": 51, "cost_micros": 0});
+    has(&byoc(&gateway).await, json!({"requests": 51, "cost_micros": 0}));
     are_in_every_sum_once(&gateway, &rows).await;
     assert_eq!(gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines().len(), 51);
     // The reporting position survives a kill: nothing is reported again.
@@ -562,7 +562,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
 async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
     let output: u64 = rows.iter().map(|row| row["output_tokens"].as_u64().unwrap()).sum();
     for path in ["/v2/usage?mode=byoc", "/v2/analytics?mode=byoc"] {
-        has!(gateway.get(path).await["data"][0], {"requests": rows.len(), "output_tokens": output});
+        has(&gateway.get(path).await["data"][0], json!({"requests": rows.len(), "output_tokens": output}));
     }
     // Requests that arrived before the gateway knew that the node was back were refused, and are listed as
     // refused.

@@ -79,7 +79,7 @@ async fn a_node_is_left_at_its_first_failure_and_the_answer_says_why() {
             assert_eq!(headers(&answer, &TOLD), told, "{reason}");
             assert_eq!((nodes[0].served(), gateway.calls(POOL).len()), (1, 1), "{reason}");
             let request = gateway.settled(&trace_of(&answer)).await;
-            has!(request, {"mode": "mi", "fallback_used": true});
+            has(&request, json!({"mode": "mi", "fallback_used": true}));
             let left = &request["left_nodes"];
             assert_eq!(left["on"], reason, "{request}");
             assert!(

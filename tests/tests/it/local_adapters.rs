@@ -142,7 +142,7 @@ async fn adapters_come_and_go_while_a_node_serves() {
         "{warmed}"
     );
     let about = client.get("/v1/adapters/status").await.unwrap().json();
-    has!(about, {"loaded_loras": ["law", "law-2"], "registered": 2});
+    has(&about, json!({"loaded_loras": ["law", "law-2"], "registered": 2}));
     assert!(about["loaded_bytes"].as_u64().unwrap() > 0, "{about}");
     says(&client.get("/metrics").await.unwrap().text(), &["tidegate_node_adapters{state=\"loaded\"} 2"]);
     let usage = client.get("/v1/usage").await.unwrap().json();

@@ -62,12 +62,12 @@ async fn a_cordoned_node_ends_what_it_runs_and_takes_nothing_new() {
         until("the request is at the node", async || nodes[0].served() == 1).await;
         nodes[1].emulator.clear_scripts();
         let cordoned = turn(&gateway, &nodes[0], "cordon").await;
-        has!(cordoned, {"status": "cordoned", "drained": false});
+        has(&cordoned, json!({"status": "cordoned", "drained": false}));
         let plan = gateway.plan(json!({"model": MINI})).await;
         assert!(plan["rejected"].to_string().contains("node_cordoned"), "{plan}");
         let answers = [gateway.chat_ok(&question(MINI)).await, gateway.chat_ok(&question(MINI)).await];
         let drained = turn(&gateway, &nodes[0], "drain").await;
-        has!(drained, {"status": "draining", "in_flight": 1, "drained": false});
+        has(&drained, json!({"status": "draining", "in_flight": 1, "drained": false}));
         nodes[0].emulator.release();
         answers
     });
@@ -258,7 +258,7 @@ async fn a_joined_node_says_how_full_its_cache_is() {
     // An eighth of a first token beside one that is decoding, and the step in progress.
     assert_eq!(placed["queue_ms"].as_u64(), Some(300 / 8 + 50 + 1), "{plan}");
     let said = gateway.get(&format!("/v2/byoc/nodes/{full}")).await["joined"]["said"]["load"].clone();
-    has!(said, {"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]});
+    has(&said, json!({"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]}));
 }
 
 #[cfg(feature = "broker")]

@@ -168,8 +168,8 @@ async fn a_gateway_decides_who_else_serves_what_a_nodes_queue_is_too_long_for() 
         assert_eq!(said(&answer), "You said: hello there", "{}", answer.text());
         assert_eq!(told(&answer)[..2], [Some("managed_provider"), Some("rate_limit")], "{answer:?}");
         let request = gateway.settled(&trace_of(&answer)).await;
-        has!(request, {"mode": "mi"});
-        has!(request["left_nodes"], {"on": "rate_limit"});
+        has(&request, json!({"mode": "mi"}));
+        has(&request["left_nodes"], json!({"on": "rate_limit"}));
     }
     let kept = found("the refusal in the node's journal", async || {
         let kept = records(&site.client, 2).await;

@@ -225,7 +225,10 @@ async fn keeps_to_itself(
     process.wait_text("1 backends of --config are not used", WITHIN).await.unwrap();
     for path in ["/v1/health", "/v1/capabilities"] {
         let view = client.get(path).await.unwrap().json();
-        has!(view, {"runtime_local_only_strict": true, "execution_modes": ["local"], "cloud_backends": []});
+        has(
+            &view,
+            json!({"runtime_local_only_strict": true, "execution_modes": ["local"], "cloud_backends": []}),
+        );
     }
     for mode in ["cloud", "hybrid"] {
         let refused = client.clone().header(MODE, mode).post(CHAT, &question("echo")).await.unwrap();
@@ -311,12 +314,15 @@ async fn a_hybrid_node_says_who_may_answer() {
     let modes = json!(["local", "cloud", "hybrid"]);
     for path in ["/v1/health", "/v1/capabilities"] {
         let view = site.client.get(path).await.unwrap().json();
-        has!(view, {"runtime_local_only_strict": false, "execution_modes": modes, "cloud_backends": ["cloud"]});
+        has(
+            &view,
+            json!({"runtime_local_only_strict": false, "execution_modes": modes, "cloud_backends": ["cloud"]}),
+        );
     }
     assert_eq!(site.client.get("/v1/capabilities").await.unwrap().json()["topology"], "hybrid");
     let models = site.client.get("/v1/models").await.unwrap().json();
     assert_eq!(models["data"].as_array().unwrap().len(), 1, "what backends have is not listed: {models}");
-    has!(models["data"][0], {"execution_modes": modes, "cloud_backends": ["cloud"]});
+    has(&models["data"][0], json!({"execution_modes": modes, "cloud_backends": ["cloud"]}));
 }
 
 #[tokio::test]
@@ -380,8 +386,11 @@ async fn a_missing_model_leaves_in_every_dialect_and_its_usage_is_recorded_as_th
     assert_eq!((kept.len(), sent.len()), (8, 8), "{kept:?}");
     for (record, entry) in kept.iter().zip(&sent) {
         let backend = if entry.path.contains("messages") { "second" } else { "cloud" };
-        has!(record, {"left_to": {"backend": backend, "because": "model_missing"}, "end": "whole"});
-        has!(record, {"is_measured": true, "output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens});
+        has(&record, json!({"left_to": {"backend": backend, "because": "model_missing"}, "end": "whole"}));
+        has(
+            &record,
+            json!({"is_measured": true, "output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens}),
+        );
     }
     // None of it are this node's tokens.
     assert_eq!(site.metric("tidegate_node_tokens_total{kind=\"answer\"}").await, "0");
@@ -560,8 +569,8 @@ async fn a_client_that_leaves_cancels_the_request_at_the_backend() {
     silent.abort();
     until("its cancellation", async || calls(&emulator)[1].outcome == Outcome::Cancelled).await;
     for record in records(&site.client, 2).await {
-        has!(record, {"end": "left"});
-        has!(record["left_to"], {"backend": "cloud"});
+        has(&record, json!({"end": "left"}));
+        has(&record["left_to"], json!({"backend": "cloud"}));
     }
 }
 
@@ -595,7 +604,7 @@ async fn a_backend_that_is_down_is_passed_over_and_the_error_of_all_names_each()
     let wrong = with(question(LARGE), json!({"temperature": 9}));
     let wrong = leaves(&site.client, CHAT, &wrong, "up").await;
     fails(&wrong, 400, "decimal_above_maximum_value");
-    has!(wrong.json()["error"], {"param": "temperature"});
+    has(&wrong.json()["error"], json!({"param": "temperature"}));
     let kept = records(&site.client, 4).await;
     assert!(kept.iter().map(|record| &record["end"]).eq(["whole", "failed", "failed", "failed"]), "{kept:?}");
 }
@@ -655,8 +664,8 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
     selected(&site.chat(&question("echo")).await, "local", "local", None);
     let own = records(&site.client, 3).await;
     let left_to = json!({"backend": "home", "because": "model_missing", "profile": "byok"});
-    has!(own[0], {"left_to": left_to, "request": trace});
-    has!(own[1], {"left_to": {"backend": "other", "because": null}});
+    has(&own[0], json!({"left_to": left_to, "request": trace}));
+    has(&own[1], json!({"left_to": {"backend": "other", "because": null}}));
     assert_eq!(own[2].get("left_to"), None, "{own:?}");
 
     let reported = found("three reports", async || {
@@ -664,9 +673,9 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
         Some(page["data"].as_array().unwrap().clone()).filter(|rows| rows.len() == 3)
     })
     .await;
-    has!(reported[0], {"left_to": "home", "left_because": "model_missing", "request_id": trace});
-    has!(reported[1], {"left_to": "other", "left_because": null, "request_id": null});
-    has!(reported[2], {"left_to": null, "left_because": null, "request_id": null});
+    has(&reported[0], json!({"left_to": "home", "left_because": "model_missing", "request_id": trace}));
+    has(&reported[1], json!({"left_to": "other", "left_because": null, "request_id": null}));
+    has(&reported[2], json!({"left_to": null, "left_because": null, "request_id": null}));
     // The gateway counts its own request and what the node itself answered: none twice, and the other not at all.
     gateway.listed(2).await;
     let requests = gateway.requests(10).await;
@@ -674,7 +683,7 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
         requests.iter().filter(|request| request["profile"] == profile).collect()
     };
     assert_eq!((of("byok").len(), of("byoc").len()), (1, 1), "{requests:?}");
-    has!(of("byok")[0], {"id": trace, "tag": "night"});
+    has(&of("byok")[0], json!({"id": trace, "tag": "night"}));
 }
 
 /// Sends a request with a tag that leaves for a gateway, and returns its id there.
@@ -697,6 +706,6 @@ async fn a_gateway_that_was_not_joined_gets_its_headers_and_books_the_request_al
     let trace = leaves_at_night(&site, "head").await;
     // Its requests are known nowhere that this node reports to.
     let left_to = json!({"backend": "head", "because": "model_missing", "profile": "byok"});
-    has!(records(&site.client, 1).await[0], {"left_to": left_to, "request": null});
-    has!(gateway.settled(&trace).await, {"mode": "byok", "tag": "night"});
+    has(&records(&site.client, 1).await[0], json!({"left_to": left_to, "request": null}));
+    has(&gateway.settled(&trace).await, json!({"mode": "byok", "tag": "night"}));
 }

@@ -177,7 +177,7 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     assert_eq!(there["base_url"], format!("tunnel://{id}/v1"), "{there}");
     let tunnel = &there["tunnel"];
     assert!(tunnel["since"].is_string() && tunnel["round_trip_us"].as_u64() > Some(0), "{tunnel}");
-    has!(tunnel, {"protocol": 1, "version": env!("CARGO_PKG_VERSION")});
+    has(&tunnel, json!({"protocol": 1, "version": env!("CARGO_PKG_VERSION")}));
     let skewed = |node: &Value| node["joined"]["said"]["clock_skew_ms"].as_i64();
     let told = gateway.until_node(&id, "its skew", |node| skewed(node).is_some()).await;
     assert!(skewed(&told).unwrap().abs() < 1_000, "{told}");
@@ -201,7 +201,7 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     let labelled = gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"labels": ["attic"]})).await;
     assert_eq!((&labelled["labels"], &labelled["base_url"]), (&json!(["attic"]), &there["base_url"]));
     let health = machine.client().get("/v1/health").await.unwrap().json();
-    has!(health["policy"], {"is_expired": false, "is_clock_skewed": false});
+    has(&health["policy"], json!({"is_expired": false, "is_clock_skewed": false}));
     let certificate = machine.certificate();
     assert_eq!(certificate["node_key"], machine.key().public().to_string());
     assert!(proof::document::verify(&certificate, None).is_ok(), "{certificate:?}");
@@ -293,7 +293,7 @@ async fn a_revoked_node_is_cut_within_a_second() {
     let mut running = begin(&gateway, &endless()).await;
     let revoked = gateway.turn(&id, "revoke").await;
     let pace = Pace::start(&[gateway.control(), gateway.serving()]);
-    has!(revoked, {"status": "revoked"});
+    has(&revoked, json!({"status": "revoked"}));
     while let Ok(Some(_)) = running.event().await {}
     until_cut(&gateway, &id).await;
     let took = pace.elapsed();
@@ -351,7 +351,7 @@ async fn another_workspace_gets_nothing_through_a_tunnel() {
     let stranger = gateway.with_key(&others.admin_key);
     let body = json!({"name": "borrowed", "base_url": format!("tunnel://{id}/v1"), "models": [MODEL]});
     let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap().must_be(201).json();
-    has!(added, {"status": "unreachable", "tunnel": null});
+    has(&added, json!({"status": "unreachable", "tunnel": null}));
     let refused = gateway.with_key(&others.api_key).post(CHAT, &ask()).await.unwrap();
     assert_ne!(refused.status, 200, "{}", refused.text());
     assert_eq!(records(&machine.client(), 1).await.len(), 1, "nothing came to the node");
@@ -464,7 +464,7 @@ async fn who_does_not_prove_what_it_is_gets_no_tunnel() {
     says(&later.until(b"}").await, &["tunnel_version", "7, 9", "Update the older"]);
 
     let refused = |verdict: Value, why: &str| {
-        has!(verdict, {"object": "tunnel_refused"});
+        has(&verdict, json!({"object": "tunnel_refused"}));
         says(verdict["detail"].as_str().unwrap(), &[why]);
     };
     let (mut dialled, nonce) = Dialled::challenge(&gateway, &credential).await;
@@ -510,7 +510,7 @@ async fn a_node_keeps_its_first_key() {
     };
     let (key, other) = (machine.key(), SigningKey::from_seed(&[3; 32]).unwrap());
     let given = reporting.post(path, &request(&key, &key)).await.unwrap();
-    has!(given.must_be(200).json(), {"node_id": id});
+    has(&given.must_be(200).json(), json!({"node_id": id}));
     problem(&reporting.post(path, &request(&other, &other)).await.unwrap(), 409, "other_node_key");
     problem(&reporting.post(path, &request(&key, &other)).await.unwrap(), 403, "node_key_unproven");
     let beat = json!({"models": ["echo"], "public_key": other.public().to_string()});

@@ -8,20 +8,23 @@ use std::path::{Path, PathBuf};
 use harness::client::{Answer, Client};
 use harness::network::{Machine, Network, PortMapping};
 use harness::process::{Launch, Process, tidegate, workspace};
-use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, fails, records, said, text_of};
+use crate::ask::{CHAT, client_of, fails, has, records, said, says, with};
 use crate::command::Cli;
-use crate::first_request::node;
-use crate::gateway::{Gateway, config};
+use crate::first_request::{echo, node};
+use crate::gateway::{Gateway, config, id_of, row};
 use crate::wait::{found, until};
 
 pub const MODEL: &str = "tidegate-demo";
 pub const HTTP: u16 = 8080;
 pub const QUIC: u16 = 7000;
 pub const MIB: usize = 1 << 20;
+/// What a node is started with that serves the built-in model.
+pub const SERVES: [&str; 4] = ["--name", MODEL, "--kv-memory", "64"];
+/// The name of what nodes fetch from each other.
+pub const SHARED: &str = "publisher/big";
 /// As the nodes cut files.
 const CHUNK: usize = 4 * MIB;
 
@@ -92,11 +95,14 @@ impl Peer {
         node
     }
 
-    /// A row of `GET /v1/peers`.
     pub async fn sees(&self, other: &Self) -> Value {
-        let listed = self.client.get("/v1/peers").await.unwrap().json();
-        let rows = listed["data"].as_array().unwrap();
-        rows.iter().find(|row| row["name"] == other.name).cloned().unwrap_or(Value::Null)
+        seen(&self.client, other.name).await
+    }
+
+    pub async fn is_refused_by(&self, other: &Self) {
+        let has_error = |row: &Value| !row["last_error"].is_null();
+        let row = found("a refusal", async || Some(self.sees(other).await).filter(has_error)).await;
+        has!(row, {"connected": false});
     }
 
     pub async fn meets(&self, other: &Self) {
@@ -107,9 +113,23 @@ impl Peer {
         .await;
     }
 
+    /// A stream that the peer `far` computes says this.
+    pub async fn streams_from_far(&self, text: &str) {
+        let streamed = self.client.post(CHAT, &with(chat(MODEL), json!({"stream": true}))).await.unwrap();
+        assert_eq!(streamed.header("x-tidegate-peer"), Some("far"), "{}", streamed.text());
+        assert_eq!(said(&streamed), text);
+    }
+
     pub async fn ask(&self, model: &str) -> Answer {
         self.client.post(CHAT, &chat(model)).await.unwrap()
     }
+}
+
+/// Machines of one network, with these names.
+pub fn machines<const COUNT: usize>(names: [&'static str; COUNT]) -> (Network, [Peer; COUNT]) {
+    let mut network = Network::new().unwrap();
+    let peers = names.map(|name| Peer::new(&mut network, name));
+    (network, peers)
 }
 
 pub fn chat(model: &str) -> Value {
@@ -137,54 +157,43 @@ pub fn list_of(peers: &[&Peer]) -> (tempfile::TempDir, PathBuf) {
 
 #[tokio::test]
 async fn peers_serve_what_one_has_and_find_each_other_again_after_a_partition() {
-    let mut network = Network::new().unwrap();
-    let [near, far, third, stranger] =
-        ["near", "far", "third", "stranger"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far, third, stranger]) = machines(["near", "far", "third", "stranger"]);
     let (_directory, list) = list_of(&[&near, &far, &third]);
     let mut process = near.start("echo", &list, &[]).await;
-    let _far = far.start(&demo(), &list, &["--name", MODEL, "--kv-memory", "64"]).await;
+    let _far = far.start(&demo(), &list, &SERVES).await;
     let _third = third.start("echo", &list, &[]).await;
     for (one, other) in [(&near, &far), (&near, &third), (&third, &far)] {
         one.meets(other).await;
     }
     let row = near.sees(&far).await;
-    assert_eq!((&row["models"], &row["id"]), (&json!([MODEL]), &json!(far.public_key)), "{row}");
+    has!(row, {"models": [MODEL], "id": far.public_key});
     assert!(row["rtt_ms"].as_f64().unwrap() < 1_000.0, "{row}");
 
     let answer = near.ask(MODEL).await;
     let text = said(&answer);
     assert_eq!(answer.header("x-tidegate-peer"), Some("far"));
     assert_eq!(answer.header("x-hybrie-selected-backend"), Some("peer:far"));
-    let mut stream = chat(MODEL);
-    stream["stream"] = json!(true);
-    stream["stream_options"] = json!({"include_usage": true});
-    let streamed = near.client.post(CHAT, &stream).await.unwrap();
-    assert_eq!(text_of(&sse::events(&streamed.body)), text);
+    let stream = with(chat(MODEL), json!({"stream": true, "stream_options": {"include_usage": true}}));
+    assert_eq!(said(&near.client.post(CHAT, &stream).await.unwrap()), text);
     assert_eq!(records(&far.client, 2).await.len(), 2, "the one that computes books");
     assert_eq!(near.client.get("/v1/usage").await.unwrap().json()["data"], json!([]));
     let here = near.ask("echo").await;
     assert_eq!((here.status, here.header("x-tidegate-peer")), (200, None), "what is here stays");
-    let mut local = chat(MODEL);
-    local["model"] = json!(format!("local/{MODEL}"));
-    assert_eq!(near.client.post(CHAT, &local).await.unwrap().status, 404, "a request that says local stays");
-    assert_eq!(near.ask("nobody/has-it").await.status, 404);
+    // So does a request that says local.
+    near.ask(&format!("local/{MODEL}")).await.must_be(404);
+    near.ask("nobody/has-it").await.must_be(404);
 
     // A key in no list is refused, though it knows where everybody is.
     let _stranger = stranger.start("echo", &list, &[]).await;
     process.wait_text("unknown or ejected key was refused", WITHIN).await.unwrap();
-    let refused = found("a refusal", async || {
-        let row = stranger.sees(&near).await;
-        (!row["last_error"].is_null()).then_some(row)
-    });
-    assert_eq!(refused.await["connected"], false);
+    stranger.is_refused_by(&near).await;
 
     far.machine.pull_cable().unwrap();
     until("the partition shows", async || near.sees(&far).await["connected"] == false).await;
     let lost = near.ask(MODEL).await;
-    let error = lost.json()["error"].clone();
-    assert_eq!((lost.status, &error["code"]), (503, &json!("peers_failed")), "{error}");
-    assert!(error["message"].as_str().unwrap().contains("far: it can't be reached"), "{error}");
-    assert_eq!(third.ask("echo").await.status, 200);
+    fails(&lost, 503, "peers_failed");
+    says(lost.json()["error"]["message"].as_str().unwrap(), &["far: it can't be reached"]);
+    third.ask("echo").await.must_be(200);
     far.machine.plug_cable().unwrap();
     near.meets(&far).await;
     assert_eq!(said(&near.ask(MODEL).await), text, "as before, without a restart");
@@ -192,67 +201,71 @@ async fn peers_serve_what_one_has_and_find_each_other_again_after_a_partition() 
 
 #[tokio::test]
 async fn a_member_is_added_by_request_with_the_nodes_key_alone() {
-    let mut network = Network::new().unwrap();
-    let [near, far] = ["near", "far"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far]) = machines(["near", "far"]);
     let (_directory, list) = list_of(&[&near]);
     let (_none, nobody) = list_of(&[]);
-    let (_alone, base_url) = node(&["--model", "echo"]).await;
-    let alone = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-    fails(&alone.get("/v1/peers").await.unwrap(), 501, "no_mesh");
+    let (_alone, base_url) = echo().await;
+    fails(&client_of(&base_url).get("/v1/peers").await.unwrap(), 501, "no_mesh");
     let _far = far.start("echo", &list, &[]).await;
     let process = near.start("echo", &nobody, &[]).await;
     let member = json!({"node": {"name": "far", "public_key": far.public_key, "addresses": [format!("{}:{QUIC}", far.machine.address)]}});
     let path = "/v1/peers/register";
     let without = Client::new(format!("http://{}:{HTTP}", near.machine.address)).within(WITHIN);
-    assert_eq!(without.post(path, &member).await.unwrap().status, 401);
+    without.post(path, &member).await.unwrap().must_be(401);
     let mut wrong = member.clone();
     wrong["node"]["addresses"] = json!(["0.0.0.0:7000"]);
     fails(&near.client.post(path, &wrong).await.unwrap(), 400, "invalid_peer");
-    let added = near.client.post(path, &member).await.unwrap();
-    assert_eq!((added.status, &added.json()["name"]), (201, &json!("far")));
+    has!(near.client.post(path, &member).await.unwrap().must_be(201).json(), {"name": "far"});
     near.meets(&far).await;
     drop(process);
     let _again = near.start("echo", &nobody, &[]).await;
     near.meets(&far).await;
-    assert_eq!(near.sees(&far).await["source"], "registered");
+    has!(near.sees(&far).await, {"source": "registered"});
 }
 
-/// A model on a node's shelf, with weights of this size that are the same everywhere.
+/// Weights of this size that are the same everywhere.
+pub fn weights(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect()
+}
+
+/// A model with these weights on a node's shelf.
 pub fn shelve(models: &Path, weights: &[u8]) -> PathBuf {
-    let directory = models.join("publisher--big");
+    shelve_all(models, &[("config.json", b"{}"), ("model.safetensors", weights)]);
+    models.join("publisher--big/model.safetensors")
+}
+
+/// A model of these files on a node's shelf.
+pub fn shelve_all(models: &Path, files: &[(&str, &[u8])]) {
+    let (directory, zeros) = (models.join("publisher--big"), "0".repeat(64));
     std::fs::create_dir_all(&directory).unwrap();
-    let files = [("config.json", &b"{}"[..]), ("model.safetensors", weights)];
-    let stored = files.map(|(name, bytes)| {
+    let store = |(name, bytes): &(&str, &[u8])| {
         std::fs::write(directory.join(name), bytes).unwrap();
-        json!({"name": name, "bytes": bytes.len(), "sha256": "0".repeat(64), "checksum": format!("sha256:{}", "0".repeat(64))})
-    });
+        json!({"name": name, "bytes": bytes.len(), "sha256": zeros, "checksum": format!("sha256:{zeros}")})
+    };
+    let stored: Vec<Value> = files.iter().map(store).collect();
+    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
     let manifest = json!({
-        "version": 1, "name": "publisher/big", "repository": "publisher/big", "revision": "r1", "source": "https://hub.example",
-        "pulled_at": "2026-01-01T00:00:00Z", "bytes": weights.len() + 2, "files": stored,
+        "version": 1, "name": SHARED, "repository": SHARED, "revision": "r1", "source": "https://hub.example",
+        "pulled_at": "2026-01-01T00:00:00Z", "bytes": bytes, "files": stored,
     });
     std::fs::write(directory.join("manifest.json"), manifest.to_string()).unwrap();
-    directory.join("model.safetensors")
 }
 
 /// Bits rot on the disk: length and time stay.
-fn rot(path: &Path) {
-    let (modified, bytes) =
-        (std::fs::metadata(path).unwrap().modified().unwrap(), std::fs::metadata(path).unwrap().len());
+pub fn rot(path: &Path) {
+    let known = std::fs::metadata(path).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    for at in (0..bytes).step_by(CHUNK) {
+    for at in (0..known.len()).step_by(CHUNK) {
         file.write_all_at(b"rotten", at).unwrap();
     }
-    file.set_modified(modified).unwrap();
+    file.set_modified(known.modified().unwrap()).unwrap();
 }
 
 #[tokio::test]
 async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
     let mib = if std::env::var_os("TIDEGATE_PEERS_FULL").is_some() { 200 } else { 64 };
-    let weights: Vec<u8> =
-        (0..mib * MIB).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect();
-    let mut network = Network::new().unwrap();
-    let [honest, liar, dying, fetcher] =
-        ["honest", "liar", "dying", "fetcher"].map(|name| Peer::new(&mut network, name));
+    let weights = weights(mib * MIB);
+    let (_network, [honest, liar, dying, fetcher]) = machines(["honest", "liar", "dying", "fetcher"]);
     let (_directory, list) = list_of(&[&honest, &liar, &dying, &fetcher]);
     let rotten = [&honest, &liar, &dying].map(|peer| shelve(&peer.models(), &weights))[1].clone();
     // Slow enough that there is a middle.
@@ -260,11 +273,8 @@ async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
     let _honest = honest.start("echo", &list, &slow).await;
     let _liar = liar.start("echo", &list, &slow).await;
     let mut mortal = dying.start("echo", &list, &slow).await;
-    let fetch = || {
-        let launch =
-            fetcher.launch(&["node", "fetch", "publisher/big", "--peers", &list.display().to_string()]);
-        launch.start().unwrap()
-    };
+    let peers = list.display().to_string();
+    let fetch = || fetcher.launch(&["node", "fetch", SHARED, "--peers", &peers]).start().unwrap();
 
     // The first fetch is killed, too.
     let mut first = fetch();
@@ -277,25 +287,18 @@ async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
     second.wait_text("liar is ejected: chunk ", WITHIN).await.unwrap();
     mortal.kill9().unwrap();
     second.wait_text("dying is left out", WITHIN).await.unwrap();
-    let done = second.wait_text(" is here: ", WITHIN).await.unwrap();
-    assert!(done.contains("from honest"), "{done}");
+    says(&second.wait_text(" is here: ", WITHIN).await.unwrap(), &["from honest"]);
     let came = std::fs::read(fetcher.models().join("publisher--big/model.safetensors")).unwrap();
     assert!(came == weights, "the files differ");
-    let listed = Cli::new().run(&[
-        "models",
-        "local",
-        "--models-dir",
-        &fetcher.models().display().to_string(),
-        "--json",
-    ]);
-    assert!(listed.ok().contains("publisher/big"));
+    let models = fetcher.models().display().to_string();
+    says(&Cli::new().run(&["models", "local", "--models-dir", &models, "--json"]).ok(), &[SHARED]);
 
     // The ejection outlives the process that saw the lie, and its node holds to it.
     let _node = fetcher.start("echo", &list, &[]).await;
     fetcher.meets(&honest).await;
     let row = fetcher.sees(&liar).await;
-    assert!(row["ejected"]["why"].as_str().unwrap().contains("was promised"), "{row}");
-    assert_eq!(row["connected"], false, "{row}");
+    says(row["ejected"]["why"].as_str().unwrap(), &["was promised"]);
+    has!(row, {"connected": false});
 }
 
 /// A node on loopback that has joined a gateway.
@@ -309,33 +312,21 @@ impl Joined {
     fn new(gateway: &Gateway, name: &'static str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let data = root.path().join("node").display().to_string();
-        let token = gateway.cli().run(&["nodes", "invite", name, "--json"]).json()["token"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let token = gateway.invite(name);
         let join = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
         Cli::new().run(&join).ok();
         Self { data, name, _root: root }
     }
 
     async fn start(&self, model: &[&str]) -> (Process, Client) {
-        let launch = Launch::new(tidegate().unwrap()).args([
-            "node",
-            "--listen",
-            "127.0.0.1:0",
-            "--data-dir",
-            &self.data,
-        ]);
-        let launch = launch.args(["--peer-listen", "127.0.0.1:0"]).args(model.iter().copied());
-        let mut node = launch.start().unwrap();
-        let rest = node.wait_text("http://", WITHIN).await.unwrap();
-        let client =
-            Client::new(format!("http://{}", rest.split_whitespace().next().unwrap())).within(WITHIN);
-        (node, client)
+        let more = ["--data-dir", &self.data, "--peer-listen", "127.0.0.1:0"];
+        let (node, base_url) = node(&[&more[..], model].concat()).await;
+        (node, client_of(&base_url))
     }
 }
 
-async fn peer(client: &Client, name: &str) -> Value {
+/// A row of `GET /v1/peers`.
+pub async fn seen(client: &Client, name: &str) -> Value {
     let listed = client.get("/v1/peers").await.unwrap().json();
     listed["data"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned().unwrap_or(Value::Null)
 }
@@ -346,8 +337,8 @@ async fn the_gateways_list_makes_peers_and_who_is_revoked_is_one_no_more() {
     let (near, far) = (Joined::new(&gateway, "near"), Joined::new(&gateway, "far"));
     let (_near, client) = near.start(&["--model", "echo"]).await;
     let (far_process, _) = far.start(&["--model", &demo(), "--name", MODEL, "--kv-memory", "64"]).await;
-    until("the list arrives", async || peer(&client, far.name).await["connected"] == true).await;
-    assert_eq!(peer(&client, far.name).await["source"], "gateway");
+    until("the list arrives", async || seen(&client, far.name).await["connected"] == true).await;
+    has!(seen(&client, far.name).await, {"source": "gateway"});
     until("far serves", async || {
         let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
         answer.status == 200 && answer.header("x-tidegate-peer") == Some("far")
@@ -356,17 +347,15 @@ async fn the_gateways_list_makes_peers_and_who_is_revoked_is_one_no_more() {
 
     // The list is signed: what was changed on disk isn't taken up.
     let list = Path::new(&near.data).join("peer-list.json");
-    assert!(std::fs::read_to_string(&list).unwrap().contains("signature"));
-    let listed = gateway.admin().get("/v2/byoc/nodes").await.unwrap().json();
-    let node =
-        |name: &str| listed["data"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
-    let shown = node(near.name);
-    let mesh = &shown["joined"]["said"]["mesh"];
-    assert!(mesh["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:"), "{shown}");
+    says(&std::fs::read_to_string(&list).unwrap(), &["signature"]);
+    let nodes = gateway.get("/v2/byoc/nodes").await["data"].clone();
+    let mesh = &row(&nodes, "name", near.name)["joined"]["said"]["mesh"];
+    assert!(mesh["addresses"][0].as_str().unwrap().starts_with("127.0.0.1:"), "{nodes}");
 
-    gateway.cli().run(&["nodes", "revoke", node(far.name)["id"].as_str().unwrap(), "--yes"]).ok();
-    until("the revoked node is gone", async || peer(&client, far.name).await.is_null()).await;
-    let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
-    assert_eq!(answer.status, 404, "nobody has the model any more: {}", answer.text());
+    let id = id_of(row(&nodes, "name", far.name));
+    gateway.cli().run(&["nodes", "revoke", &id, "--yes"]).ok();
+    until("the revoked node is gone", async || seen(&client, far.name).await.is_null()).await;
+    // Nobody has the model any more.
+    client.post(CHAT, &chat(MODEL)).await.unwrap().must_be(404);
     drop(far_process);
 }

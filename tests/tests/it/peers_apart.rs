@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use harness::datagrams::{DatagramLink, LinkConditions};
 use harness::network::Network;
-use harness::sse;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said, text_of};
-use crate::peers::{MIB, MODEL, Peer, QUIC, chat, demo, shelve};
-use crate::wait::{found, until};
+use crate::ask::{has, said, says};
+use crate::peers::{MIB, MODEL, Peer, QUIC, SERVES, demo, machines, shelve, weights};
+use crate::wait::until;
 
 /// A file of peers, each with the address where it is reached from here, if there is one.
 fn list_with(peers: &[(&Peer, Option<SocketAddr>)]) -> (tempfile::TempDir, PathBuf) {
@@ -50,28 +49,22 @@ async fn requests_and_files_come_through_a_link_that_loses_and_delays() {
     let (_near_directory, near_list) = list_with(&[(&far, Some(link.address))]);
     let (_far_directory, far_list) = list_with(&[(&near, None)]);
     let mib = if std::env::var_os("TIDEGATE_PEERS_FULL").is_some() { 12 } else { 3 };
-    let weights: Vec<u8> =
-        (0..mib * MIB).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect();
+    let weights = weights(mib * MIB);
     shelve(&far.models(), &weights);
-    let _far = far.start(&demo(), &far_list, &["--name", MODEL, "--kv-memory", "64"]).await;
+    let _far = far.start(&demo(), &far_list, &SERVES).await;
     let _near = near.start("echo", &near_list, &[]).await;
     near.meets(&far).await;
     let rtt_ms = near.sees(&far).await["rtt_ms"].as_f64().unwrap();
     assert!(rtt_ms >= 50.0, "no way leads around the link: {rtt_ms}");
 
     let text = said(&far.ask(MODEL).await);
-    let mut stream = chat(MODEL);
-    stream["stream"] = json!(true);
     for _ in 0..5 {
-        let streamed = near.client.post(CHAT, &stream).await.unwrap();
-        assert_eq!(streamed.header("x-tidegate-peer"), Some("far"));
-        assert_eq!(text_of(&sse::events(&streamed.body)), text);
+        near.streams_from_far(&text).await;
     }
 
     // The running node fetches, with the connections of its key.
     let mut fetch = near.launch(&["node", "fetch", "publisher/big"]).start().unwrap();
-    let done = fetch.wait_text(" is here: ", FETCHED_WITHIN).await.unwrap();
-    assert!(done.contains("from far"), "{done}");
+    says(&fetch.wait_text(" is here: ", FETCHED_WITHIN).await.unwrap(), &["from far"]);
     let came = std::fs::read(near.models().join("publisher--big/model.safetensors")).unwrap();
     assert!(came == weights, "the files differ");
     let row = near.sees(&far).await;
@@ -81,7 +74,7 @@ async fn requests_and_files_come_through_a_link_that_loses_and_delays() {
 
     link.cut();
     until("the partition shows", async || near.sees(&far).await["connected"] == false).await;
-    assert_eq!(near.ask(MODEL).await.status, 503);
+    near.ask(MODEL).await.must_be(503);
     link.mend();
     near.meets(&far).await;
     assert_eq!(said(&near.ask(MODEL).await), text);
@@ -89,15 +82,12 @@ async fn requests_and_files_come_through_a_link_that_loses_and_delays() {
 
 #[tokio::test]
 async fn members_find_each_other_on_the_local_network_and_strangers_stay_strangers() {
-    let mut network = Network::new().unwrap();
-    let [near, far, quiet, stranger] =
-        ["near", "far", "quiet", "stranger"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far, quiet, stranger]) = machines(["near", "far", "quiet", "stranger"]);
     // Nobody knows where anybody is.
     let (_directory, list) = list_with(&[(&near, None), (&far, None), (&quiet, None)]);
     let (_other_directory, strangers) = list_with(&[(&near, None), (&far, None), (&stranger, None)]);
     let mut near_process = near.start("echo", &list, &["--peers-mdns"]).await;
-    let mut far_process =
-        far.start(&demo(), &list, &["--name", MODEL, "--kv-memory", "64", "--peers-mdns"]).await;
+    let mut far_process = far.start(&demo(), &list, &[&SERVES[..], &["--peers-mdns"]].concat()).await;
     let _quiet = quiet.start("echo", &list, &[]).await;
     let _stranger = stranger.start("echo", &strangers, &["--peers-mdns"]).await;
     near.meets(&far).await;
@@ -106,18 +96,10 @@ async fn members_find_each_other_on_the_local_network_and_strangers_stay_strange
     assert_eq!(near.ask(MODEL).await.header("x-tidegate-peer"), Some("far"));
     // The stranger finds both, and proves to be nobody whom they know.
     near_process.wait_text("unknown or ejected key was refused", WITHIN).await.unwrap();
-    let refused = found("a refusal", async || {
-        let row = stranger.sees(&near).await;
-        (!row["last_error"].is_null()).then_some(row)
-    });
-    assert_eq!(refused.await["connected"], false);
+    stranger.is_refused_by(&near).await;
     assert!(near.sees(&stranger).await.is_null(), "an announcement makes no member");
-    let row = near.sees(&quiet).await;
-    assert_eq!(
-        (&row["connected"], &row["addresses"]),
-        (&json!(false), &json!([])),
-        "it announces nothing: {row}"
-    );
+    // It announces nothing.
+    has!(near.sees(&quiet).await, {"connected": false, "addresses": []});
     // Who stops says so: its address is forgotten long before a minute has passed.
     far_process.terminate().unwrap();
     assert!(far_process.wait(WITHIN).await.unwrap().success(), "{}", far_process.stderr());
@@ -128,8 +110,7 @@ async fn members_find_each_other_on_the_local_network_and_strangers_stay_strange
 
 #[tokio::test]
 async fn a_node_calls_the_relays_that_it_was_given() {
-    let mut network = Network::new().unwrap();
-    let [near, far] = ["near", "far"].map(|name| Peer::new(&mut network, name));
+    let (network, [near, far]) = machines(["near", "far"]);
     let (_directory, list) = list_with(&[(&near, None), (&far, None)]);
     let relay = TcpListener::bind((network.own_address(), 0)).await.unwrap();
     let url = format!("http://{}", relay.local_addr().unwrap());
@@ -138,16 +119,8 @@ async fn a_node_calls_the_relays_that_it_was_given() {
     let mut said = [0; 4];
     called.read_exact(&mut said).await.unwrap();
     assert_eq!(&said, b"GET ", "it speaks HTTP to it");
-    let launch = far.launch(&[
-        "node",
-        "--model",
-        "echo",
-        "--peer-listen",
-        "127.0.0.1:0",
-        "--peer-relay",
-        "ftp://relay",
-    ]);
-    let mut refused = launch.start().unwrap();
+    let wrong = ["--peer-listen", "127.0.0.1:0", "--peer-relay", "ftp://relay"];
+    let mut refused = far.launch(&[&["node", "--model", "echo"], &wrong[..]].concat()).start().unwrap();
     assert_eq!(refused.wait(WITHIN).await.unwrap().code(), Some(2));
-    assert!(refused.stderr().contains("not the address of a relay"), "{}", refused.stderr());
+    says(&refused.stderr(), &["not the address of a relay"]);
 }

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use harness::network::{Network, PortMapping};
 use harness::process::Process;
 use harness::relay::RelayServer;
-use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said, text_of};
-use crate::peers::{MIB, MODEL, Peer, chat, demo, shelve};
+use crate::ask::{has, said};
+use crate::peers::{MIB, MODEL, Peer, demo, shelve, weights};
 use crate::wait::{found, until};
 
 struct Meeting {
@@ -38,11 +37,12 @@ impl Meeting {
             .map(|peer| json!({"name": peer.name, "public_key": peer.public_key, "addresses": []}));
         std::fs::write(&list, json!({"peer": rows}).to_string()).unwrap();
         let more = ["--name", MODEL, "--kv-memory", "64", "--peer-relay", &relay.url];
-        let authority = ("TIDEGATE_CA_FILE", relay.ca_file.display().to_string());
-        shelve(&far.models(), &weights());
+        let ca_file = relay.ca_file.display().to_string();
+        let authority = [("TIDEGATE_CA_FILE", &*ca_file)];
+        shelve(&far.models(), &weights(2 * MIB));
         let nodes = [
-            near.start_with("echo", &list, &more[4..], &[(authority.0, &authority.1)]).await,
-            far.start_with(&demo(), &list, &more, &[(authority.0, &authority.1)]).await,
+            near.start_with("echo", &list, &more[4..], &authority).await,
+            far.start_with(&demo(), &list, &more, &authority).await,
         ];
         near.meets(&far).await;
         Some(Self { near, far, relay, _nodes: nodes, _list: directory, _network: network })
@@ -50,26 +50,18 @@ impl Meeting {
 
     async fn serves(&self) {
         let text = said(&self.far.ask(MODEL).await);
-        let mut stream = chat(MODEL);
-        stream["stream"] = json!(true);
         for _ in 0..5 {
-            let streamed = self.near.client.post(CHAT, &stream).await.unwrap();
-            assert_eq!(streamed.header("x-tidegate-peer"), Some("far"), "{}", streamed.text());
-            assert_eq!(text_of(&sse::events(&streamed.body)), text);
+            self.near.streams_from_far(&text).await;
         }
         let mut fetch = self.near.launch(&["node", "fetch", "publisher/big"]).start().unwrap();
         fetch.wait_text(" is here: ", WITHIN).await.unwrap();
         let came = std::fs::read(self.near.models().join("publisher--big/model.safetensors")).unwrap();
-        assert!(came == weights(), "the files differ");
+        assert!(came == weights(2 * MIB), "the files differ");
     }
 
     async fn row(&self) -> Value {
         self.near.sees(&self.far).await
     }
-}
-
-fn weights() -> Vec<u8> {
-    (0..2 * MIB).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,8 +72,7 @@ async fn peers_behind_two_routers_meet_at_a_relay_and_find_a_direct_way() {
     // It needs the relay no more.
     meeting.relay.process.kill9().unwrap();
     meeting.serves().await;
-    let row = meeting.row().await;
-    assert_eq!((&row["connected"], &row["relayed"]), (&json!(true), &json!(false)), "{row}");
+    has!(meeting.row().await, {"connected": true, "relayed": false});
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,10 +80,9 @@ async fn peers_whose_routers_hide_their_ports_stay_at_the_relay() {
     let Some(mut meeting) = Meeting::of(PortMapping::Random).await else { return };
     for _ in 0..3 {
         meeting.serves().await;
-        let row = meeting.row().await;
-        assert_eq!((&row["connected"], &row["relayed"]), (&json!(true), &json!(true)), "{row}");
+        has!(meeting.row().await, {"connected": true, "relayed": true});
     }
     meeting.relay.process.kill9().unwrap();
     until("without the relay they are apart", async || meeting.row().await["connected"] == false).await;
-    assert_eq!(meeting.near.ask(MODEL).await.status, 503);
+    meeting.near.ask(MODEL).await.must_be(503);
 }

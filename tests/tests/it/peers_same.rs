@@ -4,18 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use engine::Numbers;
-use harness::network::Network;
 use harness::process::workspace;
 use serde_json::{Value, json};
 use weights::Source;
 use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
-use crate::ask::{fails, said};
-use crate::peers::{MODEL, Peer, demo, list_of};
+use crate::ask::{fails, has, said, says};
+use crate::peers::{MODEL, Peer, SERVES, demo, list_of, machines};
 use crate::wait::{found, until};
-
-const SERVES: [&str; 4] = ["--name", MODEL, "--kv-memory", "64"];
 
 /// The built-in model with other numbers in it.
 fn other_weights(root: &Path) -> String {
@@ -39,9 +36,7 @@ async fn digest(near: &Peer, of: &Peer) -> String {
 
 #[tokio::test]
 async fn the_same_name_with_other_weights_is_not_served_as_the_same() {
-    let mut network = Network::new().unwrap();
-    let [near, far, other, third] =
-        ["near", "far", "other", "third"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far, other, third]) = machines(["near", "far", "other", "third"]);
     let (_directory, list) = list_of(&[&near, &far, &other, &third]);
     let files = tempfile::tempdir().unwrap();
     let _near = near.start("echo", &list, &[]).await;
@@ -49,22 +44,15 @@ async fn the_same_name_with_other_weights_is_not_served_as_the_same() {
     let _other = other.start(&other_weights(files.path()), &list, &SERVES).await;
     assert_ne!(digest(&near, &far).await, digest(&near, &other).await);
     let refused = near.ask(MODEL).await;
-    let error = refused.json()["error"].clone();
-    assert_eq!((refused.status, &error["code"]), (503, &json!("peers_failed")), "{error}");
-    assert!(
-        error["message"].as_str().unwrap().contains("as many peers have others under this name"),
-        "{error}"
-    );
+    fails(&refused, 503, "peers_failed");
+    says(&refused.text(), &["as many peers have others under this name"]);
 
     let _third = third.start(&demo(), &list, &SERVES).await;
     assert_eq!(digest(&near, &third).await, digest(&near, &far).await);
-    let mut served: Vec<String> = Vec::new();
     for _ in 0..6 {
         let answer = near.ask(MODEL).await;
-        served.push(answer.header("x-tidegate-peer").unwrap_or_default().to_owned());
-        said(&answer);
+        assert!([Some("far"), Some("third")].contains(&answer.header("x-tidegate-peer")), "{answer:?}");
     }
-    assert!(served.iter().all(|peer| peer == "far" || peer == "third"), "{served:?}");
 }
 
 fn adapters(peer: &Peer) -> PathBuf {
@@ -72,11 +60,7 @@ fn adapters(peer: &Peer) -> PathBuf {
 }
 
 /// Writes an adapter of the built-in model.
-fn write_adapter(peer: &Peer, name: &str) {
-    write_adapter_of_rank(peer, name, 8);
-}
-
-fn write_adapter_of_rank(peer: &Peer, name: &str, rank: usize) {
+fn write_adapter(peer: &Peer, name: &str, rank: usize) {
     let source = Source::open(&workspace().join("builtin/model")).unwrap();
     let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj"], rank, 1);
     std::fs::create_dir_all(adapters(peer)).unwrap();
@@ -85,12 +69,10 @@ fn write_adapter_of_rank(peer: &Peer, name: &str, rank: usize) {
 
 #[tokio::test]
 async fn an_adapter_that_only_peers_have_comes_by_itself_if_it_may() {
-    let mut network = Network::new().unwrap();
-    let [near, far, attic, strict] =
-        ["near", "far", "attic", "strict"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far, attic, strict]) = machines(["near", "far", "attic", "strict"]);
     let (_directory, list) = list_of(&[&near, &far, &attic, &strict]);
-    write_adapter(&far, "law");
-    write_adapter(&attic, "tax");
+    write_adapter(&far, "law", 8);
+    write_adapter(&attic, "tax", 8);
     let serves = [&SERVES[..], &["--peer-fetch-adapters", "64"]].concat();
     let _far = far.start(&demo(), &list, &SERVES).await;
     // It has an adapter and no model for it.
@@ -117,32 +99,29 @@ async fn an_adapter_that_only_peers_have_comes_by_itself_if_it_may() {
     // Nobody serves this one: the request waits for it.
     let waited = near.ask(&format!("{MODEL}:tax")).await;
     assert_eq!((waited.status, waited.header("x-tidegate-peer")), (200, None), "{}", waited.text());
-    assert_eq!(
-        strict.ask(&format!("{MODEL}:tax")).await.status,
-        404,
-        "nothing comes by itself where it may not"
-    );
+    // Nothing comes by itself where it may not.
+    strict.ask(&format!("{MODEL}:tax")).await.must_be(404);
     assert!(!adapters(&strict).join("tax").exists());
 }
 
 #[tokio::test]
 async fn an_adapter_above_the_bound_does_not_come() {
-    let mut network = Network::new().unwrap();
-    let [near, attic] = ["near", "attic"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, attic]) = machines(["near", "attic"]);
     let (_directory, list) = list_of(&[&near, &attic]);
-    write_adapter(&attic, "law");
-    write_adapter_of_rank(&attic, "tome", 256);
+    write_adapter(&attic, "law", 8);
+    write_adapter(&attic, "tome", 256);
     let bytes = std::fs::metadata(adapters(&attic).join("tome/adapter_model.safetensors")).unwrap().len();
     assert!(bytes > 1 << 20, "{bytes}");
     let _attic = attic.start("echo", &list, &[]).await;
-    let mut process =
-        near.start(&demo(), &list, &[&SERVES[..], &["--peer-fetch-adapters", "1"]].concat()).await;
+    let fetches = [&SERVES[..], &["--peer-fetch-adapters", "1"]].concat();
+    let mut process = near.start(&demo(), &list, &fetches).await;
     near.meets(&attic).await;
     near.ask(&format!("{MODEL}:tome")).await.must_be(404);
     process.wait_text("up to 1048576 are fetched", WITHIN).await.unwrap();
     assert!(!adapters(&near).join("tome").exists());
     assert!(!adapters(&near).join(".coming/tome").exists(), "none of it came");
-    assert_eq!(near.ask(&format!("{MODEL}:law")).await.status, 200, "one within it comes");
+    // One within it comes.
+    near.ask(&format!("{MODEL}:law")).await.must_be(200);
 }
 
 async fn computing(peer: &Peer) -> Vec<Value> {
@@ -152,35 +131,31 @@ async fn computing(peer: &Peer) -> Vec<Value> {
 
 #[tokio::test]
 async fn who_computes_is_listed_and_members_are_added_and_removed_there() {
-    let mut network = Network::new().unwrap();
-    let [near, far] = ["near", "far"].map(|name| Peer::new(&mut network, name));
+    let (_network, [near, far]) = machines(["near", "far"]);
     let (_none, nobody) = list_of(&[]);
     let (_directory, list) = list_of(&[&near]);
-    write_adapter(&far, "law");
+    write_adapter(&far, "law", 8);
     let _far = far.start(&demo(), &list, &SERVES).await;
     let _near = near.start("echo", &nobody, &[]).await;
     let alone = computing(&near).await;
-    assert_eq!((alone.len(), &alone[0]["self"], &alone[0]["id"]), (1, &json!(true), &json!(near.public_key)));
+    assert_eq!(alone.len(), 1, "{alone:?}");
+    has!(alone[0], {"self": true, "id": near.public_key});
 
     let path = "/v1/compute/peers";
     let by_address = json!({"name": "far", "realtime_peer_url": "http://10.0.0.5:8080"});
     fails(&near.client.post(path, &by_address).await.unwrap(), 400, "invalid_peer");
     let member = json!({"name": "far", "public_key": far.public_key, "addresses": [format!("{}:7000", far.machine.address)]});
-    let added = near.client.post(path, &member).await.unwrap();
-    assert_eq!((added.status, &added.json()["peer"]["name"]), (201, &json!("far")), "{}", added.text());
+    has!(near.client.post(path, &member).await.unwrap().must_be(201).json()["peer"], {"name": "far"});
     near.meets(&far).await;
     let row = found("a description", async || {
         let row = computing(&near).await.into_iter().find(|row| row["name"] == "far")?;
         row["digests"][MODEL].is_string().then_some(row)
     })
     .await;
-    assert_eq!(
-        (&row["models"], &row["adapters"], &row["device"], &row["reachable"], &row["load"]["running"]),
-        (&json!([MODEL]), &json!([format!("{MODEL}:law")]), &json!("cpu"), &json!(true), &json!(0)),
-        "{row}"
-    );
+    has!(row, {"models": [MODEL], "adapters": [format!("{MODEL}:law")], "device": "cpu", "reachable": true});
+    has!(row["load"], {"running": 0});
     let one = format!("{path}/{}", far.public_key);
-    assert_eq!(near.client.delete(&one).await.unwrap().status, 200);
-    assert_eq!(near.client.delete(&one).await.unwrap().status, 404);
+    near.client.delete(&one).await.unwrap().must_be(200);
+    near.client.delete(&one).await.unwrap().must_be(404);
     until("far is gone", async || computing(&near).await.len() == 1).await;
 }

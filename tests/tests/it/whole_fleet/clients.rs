@@ -117,7 +117,7 @@ impl Clients {
         found("requests after that", async || {
             let mut later = self.outcomes();
             later.retain(|one| one.begun > moment);
-            (later.len() >= wanted).then_some(later)
+            Some(later).filter(|later| later.len() >= wanted)
         })
         .await
     }

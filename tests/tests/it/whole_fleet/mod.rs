@@ -7,7 +7,6 @@ mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,19 +20,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, said};
+use crate::ask::{CHAT, MINI, has, said};
 use crate::gateway::{Gateway, OWN, config};
 use crate::kill::Chance;
+use crate::peers::{MIB, SHARED, rot, shelve_all, weights};
 use crate::wait::{a_moment, found, until};
 
 use clients::{Begun, Clients, Outcome, long, short};
 use node::Node;
 
-const MIB: u64 = 1 << 20;
-/// As the nodes cut files.
-const CHUNK: usize = 4 << 20;
-/// The name of the folder that nodes fetch from each other.
-const SHARED: &str = "publisher/big";
 /// The biggest file of it.
 const FILLING: &str = "filling.bin";
 /// The roles in the fetch.
@@ -77,14 +72,8 @@ enum Disturbance {
     Revocation,
 }
 
-const DISTURBANCES: [Disturbance; 6] = [
-    Disturbance::Kill,
-    Disturbance::Partition,
-    Disturbance::Drain,
-    Disturbance::Flood,
-    Disturbance::Blackout,
-    Disturbance::Revocation,
-];
+use Disturbance::{Blackout, Drain, Flood, Kill, Partition, Revocation};
+const DISTURBANCES: [Disturbance; 6] = [Kill, Partition, Drain, Flood, Blackout, Revocation];
 
 struct Fleet {
     /// The first to end.
@@ -121,9 +110,8 @@ impl Fleet {
             gateway.emulator.base_url().replace(&gateway.emulator.addr().to_string(), &provider.to_string());
         let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
         gateway.make("/v2/provider-credentials", credential).await;
-        gateway
-            .route(json!({"scope": {}, "profiles": ["byoc", "byok"], "first_byte_timeout_ms": 6_000}))
-            .await;
+        let route = json!({"scope": {}, "profiles": ["byoc", "byok"], "first_byte_timeout_ms": 6_000});
+        gateway.route(route).await;
         join_all(nodes.iter_mut().map(async |node| {
             node.join(&gateway).await;
             node.start().await;
@@ -142,7 +130,7 @@ impl Fleet {
     }
 
     async fn view(&self, node: usize) -> Value {
-        self.gateway.get(&format!("/v2/byoc/nodes/{}", self.nodes[node].id)).await
+        self.gateway.shown_node(&self.nodes[node].id).await
     }
 
     async fn until_node(&self, node: usize, what: &str, is: impl Fn(&Value) -> bool) {
@@ -187,8 +175,7 @@ impl Fleet {
     }
 
     async fn turn(&self, node: usize, action: &str) -> Value {
-        let path = format!("/v2/byoc/nodes/{}/{action}", self.nodes[node].id);
-        self.gateway.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
+        self.gateway.turn(&self.nodes[node].id, action).await
     }
 
     /// A long stream that this node serves.
@@ -223,12 +210,12 @@ impl Fleet {
 
     async fn disturb(&mut self, disturbance: Disturbance, node: usize) {
         match disturbance {
-            Disturbance::Kill => self.kill(node).await,
-            Disturbance::Partition => self.part(node).await,
-            Disturbance::Drain => self.drain(node).await,
-            Disturbance::Flood => self.flood().await,
-            Disturbance::Blackout => self.black_out().await,
-            Disturbance::Revocation => self.revoke(node).await,
+            Kill => self.kill(node).await,
+            Partition => self.part(node).await,
+            Drain => self.drain(node).await,
+            Flood => self.flood().await,
+            Blackout => self.black_out().await,
+            Revocation => self.revoke(node).await,
         }
     }
 
@@ -251,10 +238,7 @@ impl Fleet {
             let mut moved = self.clients.outcomes();
             moved.retain(|one| one.begun > moment && one.is_whole && lost.contains(one.trace.as_str()));
             if broken.is_whole || moved.is_empty() {
-                assert!(
-                    round < 10,
-                    "each time, its answers had come before the kill: {broken:?}, lost {lost:?}"
-                );
+                assert!(round < 10, "its answers always came before the kill: {broken:?}, lost {lost:?}");
                 continue;
             }
             assert!(lost.contains(broken.trace.as_str()), "{broken:?}: {journal:?}");
@@ -265,10 +249,9 @@ impl Fleet {
                 assert!(at.contains(&self.nodes[node].id.as_str()) && at.len() > 1, "{record}");
                 assert_ne!(one.node.as_ref(), Some(&self.nodes[node].id), "{record}");
             }
+            let (name, count) = (self.nodes[node].name, moved.len());
             self.say(&format!(
-                "{} was killed: {} waiting requests went elsewhere, a stream broke off",
-                self.nodes[node].name,
-                moved.len()
+                "{name} was killed: {count} waiting requests went elsewhere, a stream broke off"
             ));
             return;
         }
@@ -348,15 +331,10 @@ impl Fleet {
                 continue;
             }
             let record = self.gateway.settled(&spilled[0].trace).await;
-            assert_eq!(
-                (&record["mode"], &record["left_nodes"]["on"]),
-                (&json!("byok"), &json!("rate_limit")),
-                "{record}"
-            );
+            has!(record, {"mode": "byok"});
+            has!(record["left_nodes"], {"on": "rate_limit"});
             let elsewhere = answers.iter().filter(|one| one.profile == "byok").count();
-            self.say(&format!(
-                "a flood of 24 long requests filled all nodes: {elsewhere} went to the provider"
-            ));
+            self.say(&format!("24 long requests at once filled all nodes: {elsewhere} went to the provider"));
             break;
         }
         let moment = Instant::now();
@@ -387,15 +365,14 @@ impl Fleet {
             self.until_serving(node).await;
         }
         self.say(&format!(
-            "all nodes were killed: {moved} of what ran and all that came was served by the provider"
+            "all nodes were killed: the provider served {moved} of what ran, and all that came"
         ));
     }
 
     /// Within a second it gets nothing more, and its peers forget it. It serves its own clients, and is back with another token.
     async fn revoke(&mut self, node: usize) {
         let begun = self.stream_at(node).await;
-        let revoked = self.turn(node, "revoke").await;
-        assert_eq!(revoked["status"], "revoked", "{revoked}");
+        has!(self.turn(node, "revoke").await, {"status": "revoked"});
         let from = Instant::now() + REVOKED_WITHIN;
         self.clients.finish(begun).await;
         self.serves_nothing_since(node, from).await;
@@ -415,42 +392,17 @@ impl Fleet {
 
 /// Puts the folder on a node's shelf: the built-in model, and a big file beside it.
 fn shelve(models: &Path, filling: &[u8]) {
-    let directory = models.join("publisher--big");
-    std::fs::create_dir_all(&directory).unwrap();
-    let read = |name: &str| std::fs::read(workspace().join("builtin/model").join(name)).unwrap();
-    let mut files: Vec<(&str, Vec<u8>)> = MODEL_FILES.iter().map(|name| (*name, read(name))).collect();
-    files.push((FILLING, filling.to_vec()));
-    let zeros = "0".repeat(64);
-    let stored: Vec<Value> = files
-        .iter()
-        .map(|(name, bytes)| {
-            std::fs::write(directory.join(name), bytes).unwrap();
-            json!({"name": name, "bytes": bytes.len(), "sha256": zeros, "checksum": format!("sha256:{zeros}")})
-        })
-        .collect();
-    let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
-    let manifest = json!({
-        "version": 1, "name": SHARED, "repository": SHARED, "revision": "r1", "source": "https://hub.example",
-        "pulled_at": "2026-01-01T00:00:00Z", "bytes": bytes, "files": stored,
-    });
-    std::fs::write(directory.join("manifest.json"), manifest.to_string()).unwrap();
-}
-
-/// Bits rot on the disk: length and time stay.
-fn rot(path: &Path) {
-    let known = std::fs::metadata(path).unwrap();
-    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    for at in (0..known.len()).step_by(CHUNK) {
-        file.write_all_at(b"rotten", at).unwrap();
-    }
-    file.set_modified(known.modified().unwrap()).unwrap();
+    let read = |name| (name, std::fs::read(workspace().join("builtin/model").join(name)).unwrap());
+    let files = MODEL_FILES.map(read);
+    let mut files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    files.push((FILLING, filling));
+    shelve_all(models, &files);
 }
 
 impl Fleet {
     /// The fifth node has no model: a peer serves its clients. It fetches one from four peers, of which one lies and one dies, and serves it.
-    async fn fetch(&mut self, mib: u64) {
-        let filling: Vec<u8> =
-            (0..mib * MIB).map(|at| (at / 13).to_le_bytes()[0] ^ (at >> 16).to_le_bytes()[0]).collect();
+    async fn fetch(&mut self, mib: usize) {
+        let filling = weights(mib * MIB);
         let sources = FETCHER;
         self.nodes[..sources].iter().for_each(|node| shelve(&node.models(), &filling));
         for node in &self.nodes[..sources] {
@@ -532,9 +484,9 @@ impl Fleet {
         let (mut past, mut all) = (BTreeSet::new(), 0);
         for node in &self.nodes {
             let journal = node.journal().await;
+            let is_all = |kept: &Vec<Value>| kept.len() >= journal.len();
             let kept = found(&format!("all records of {}", node.name), async || {
-                let kept = usage(&self.gateway, &node.id).await;
-                (kept.len() >= journal.len()).then_some(kept)
+                Some(usage(&self.gateway, &node.id).await).filter(is_all)
             })
             .await;
             let ids =
@@ -550,10 +502,8 @@ impl Fleet {
             assert!(!journal.is_empty(), "{} served nothing", node.name);
             all += journal.len();
         }
-        self.say(&format!(
-            "{all} records of nodes are at the gateway, each once and in order; {} came past it",
-            past.len()
-        ));
+        let alone = past.len();
+        self.say(&format!("{all} records of nodes are at the gateway, once, in order; {alone} came past it"));
         past
     }
 
@@ -568,11 +518,9 @@ impl Fleet {
         assert_eq!(ours.len(), outcomes.len(), "two answers have the same id");
         let past = self.nodes_are_booked(&ours).await;
         let wanted = ours.len() + past.len();
-        let rows = found("all requests in the books", async || {
-            let rows = self.gateway.requests(200).await;
-            (rows.len() >= wanted).then_some(rows)
-        })
-        .await;
+        let is_all = |rows: &Vec<Value>| rows.len() >= wanted;
+        let rows =
+            found("all in the books", async || Some(self.gateway.requests(200).await).filter(is_all)).await;
         assert_eq!(rows.len(), wanted, "each once");
         let by_id: BTreeMap<&str, &Value> =
             rows.iter().map(|row| (row["id"].as_str().unwrap(), row)).collect();
@@ -584,23 +532,15 @@ impl Fleet {
             if one.is_whole {
                 let prompt = number(row, "input_tokens") + number(row, "cached_tokens");
                 assert_eq!(one.tokens, Some((prompt, number(row, "output_tokens"))), "{one:?} {row}");
-                assert_eq!(
-                    (&row["profile"], row["estimated"] == false),
-                    (&json!(one.profile), true),
-                    "{one:?} {row}"
-                );
+                has!(row, {"profile": one.profile, "estimated": false});
             }
         }
         let provided = outcomes.iter().filter(|one| one.profile == "byok").count();
-        assert_eq!(
-            self.gateway.calls(OWN).len(),
-            provided,
-            "the provider was called once for each of its answers"
-        );
-        let whole = outcomes.iter().filter(|one| one.is_whole).count();
+        // The provider was called once for each of its answers.
+        assert_eq!(self.gateway.calls(OWN).len(), provided);
+        let (all, whole) = (outcomes.len(), outcomes.iter().filter(|one| one.is_whole).count());
         self.say(&format!(
-            "{} requests of clients, {whole} answered whole ({provided} by the provider): each is in the books once, with its tokens",
-            outcomes.len()
+            "{all} requests, {whole} answered whole ({provided} by the provider): each booked once"
         ));
     }
 }

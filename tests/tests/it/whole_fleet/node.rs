@@ -3,14 +3,15 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use harness::client::Client;
+use harness::client::{Answer, Client};
 use harness::network::{Machine, Network};
 use harness::process::{Launch, Process, tidegate};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::gateway::Gateway;
+use crate::peers::seen;
 use crate::wait::found;
 
 /// A node on its machine.
@@ -35,17 +36,8 @@ impl Node {
         let own = network.own_cable(&machine).unwrap();
         let model = runs.iter().map(|text| (*text).to_owned()).collect();
         let root = tempfile::tempdir().unwrap();
-        let mut node = Self {
-            name,
-            dials,
-            machine,
-            own,
-            root,
-            key: String::new(),
-            id: String::new(),
-            model,
-            process: None,
-        };
+        let (key, id) = (String::new(), String::new());
+        let mut node = Self { name, dials, machine, own, root, key, id, model, process: None };
         node.key = node.run(&["node", "key"]).await;
         node
     }
@@ -72,11 +64,10 @@ impl Node {
     }
 
     pub async fn join(&mut self, gateway: &Gateway) {
-        let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": self.name})).await;
+        let token = gateway.invite(self.name);
         let address = format!("http://{}:8080", self.machine.address);
         let place: &[&str] = if self.dials { &["--tunnel"] } else { &["--address", &address] };
-        let join =
-            ["node", "join", "--control", &gateway.origin, "--token", token["token"].as_str().unwrap()];
+        let join = ["node", "join", "--control", &gateway.origin, "--token", &token];
         self.id = self.run(&[&join[..], place].concat()).await;
     }
 
@@ -103,12 +94,9 @@ impl Node {
 
     /// Waits while its queue is full, as it may be when another node has just failed, and checks that it then answers a local client.
     pub async fn serves_its_own(&self, body: &Value) {
-        let client = self.client();
-        let answer = found("room in the node's queue", async || {
-            let answer = client.post(CHAT, body).await.unwrap();
-            (answer.status != 429).then_some(answer)
-        });
-        answer.await.must_be(200);
+        let has_room = |answer: &Answer| answer.status != 429;
+        let ask = async || Some(self.client().post(CHAT, body).await.unwrap()).filter(has_room);
+        found("room in the node's queue", ask).await.must_be(200);
     }
 
     /// Its journal, as it lists it itself.
@@ -126,9 +114,7 @@ impl Node {
 
     /// Its row of another node, by `GET /v1/peers`.
     pub async fn sees(&self, other: &str) -> Value {
-        let listed = self.client().get("/v1/peers").await.unwrap().json();
-        let rows = listed["data"].as_array().unwrap();
-        rows.iter().find(|row| row["name"] == other).cloned().unwrap_or(Value::Null)
+        seen(&self.client(), other).await
     }
 
     pub async fn sees_sent_bytes(&self, to: &str) -> u64 {

@@ -153,7 +153,7 @@ async fn finalised_invoices(
     count: usize,
 ) -> Result<Vec<InvoiceRow>, StoreError> {
     let limit = u32::try_from(count).unwrap_or(PAGE_ROWS_MAX);
-    Ok(store.invoices().list(workspace, Page::first(limit)).await?.rows)
+    Ok(Box::pin(store.invoices().list(workspace, Page::first(limit))).await?.rows)
 }
 
 /// Months that are not finalised, newest first: the current one, and those that are over but still pending.
@@ -215,13 +215,13 @@ impl Checked {
 
 /// Recomputes a finalised invoice from the month's records. `None` where there is no such invoice.
 pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, StoreError> {
-    let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
+    let Some(row) = Box::pin(store.invoices().find(id)).await? else { return Ok(None) };
     let invoice = row.invoice;
     let period = invoice.period;
     let by_sums = Box::pin(redraw(store, period, invoice.tariff.clone())).await?;
     let mut recorded = Recorded::default();
     Box::pin(recorded.read(store, period)).await?;
-    let acts = store.invoices().acts(period).await?;
+    let acts = Box::pin(store.invoices().acts(period)).await?;
     let by_records =
         Invoice::compute(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
     let without_record = requests(&by_sums).saturating_sub(requests(&by_records));

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, problem, question, refused, scripted, trace_of, with};
 use crate::batches;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::wait::{a_day_with_room, found_within, until};
 
 /// Of 20 tokens: each costs the same.

@@ -5,7 +5,7 @@ use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, LLAMA, MINI, has, problem, question, trace_of, until_status};
-use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, id_of, row};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::hooks::{Reply, Server};
 use crate::wait::until;
 

@@ -10,7 +10,7 @@ use harness::tls_front::TlsFront;
 use serde_json::{Value, json};
 use store::Store;
 
-use crate::ask::{CHAT, MINI, has, problem, question, refused, says, with};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, says};
 use crate::command::Cli;
 use crate::data_planes::{Plane, Wire, invite, joined, limited, priced, settled};
 use crate::gateway::{Gateway, OWN, sums};

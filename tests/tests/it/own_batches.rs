@@ -45,7 +45,7 @@ pub async fn create(client: &Client, requests: &[Value]) -> String {
     id_of(&answer.json())
 }
 
-async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     once(client, &format!("{PATH}/{id}"), is_so).await
 }
 

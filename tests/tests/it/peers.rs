@@ -102,7 +102,7 @@ impl Peer {
     pub async fn is_refused_by(&self, other: &Self) {
         let has_error = |row: &Value| !row["last_error"].is_null();
         let row = found("a refusal", async || Some(self.sees(other).await).filter(has_error)).await;
-        has!(row, {"connected": false});
+        has(&row, json!({"connected": false}));
     }
 
     pub async fn meets(&self, other: &Self) {
@@ -166,7 +166,7 @@ async fn peers_serve_what_one_has_and_find_each_other_again_after_a_partition() 
         one.meets(other).await;
     }
     let row = near.sees(&far).await;
-    has!(row, {"models": [MODEL], "id": far.public_key});
+    has(&row, json!({"models": [MODEL], "id": far.public_key}));
     assert!(row["rtt_ms"].as_f64().unwrap() < 1_000.0, "{row}");
 
     let answer = near.ask(MODEL).await;
@@ -215,12 +215,12 @@ async fn a_member_is_added_by_request_with_the_nodes_key_alone() {
     let mut wrong = member.clone();
     wrong["node"]["addresses"] = json!(["0.0.0.0:7000"]);
     fails(&near.client.post(path, &wrong).await.unwrap(), 400, "invalid_peer");
-    has!(near.client.post(path, &member).await.unwrap().must_be(201).json(), {"name": "far"});
+    has(&near.client.post(path, &member).await.unwrap().must_be(201).json(), json!({"name": "far"}));
     near.meets(&far).await;
     drop(process);
     let _again = near.start("echo", &nobody, &[]).await;
     near.meets(&far).await;
-    has!(near.sees(&far).await, {"source": "registered"});
+    has(&near.sees(&far).await, json!({"source": "registered"}));
 }
 
 /// Weights of this size that are the same everywhere.
@@ -298,7 +298,7 @@ async fn a_model_comes_whole_from_peers_of_which_one_dies_and_one_lies() {
     fetcher.meets(&honest).await;
     let row = fetcher.sees(&liar).await;
     says(row["ejected"]["why"].as_str().unwrap(), &["was promised"]);
-    has!(row, {"connected": false});
+    has(&row, json!({"connected": false}));
 }
 
 /// A node on loopback that has joined a gateway.
@@ -338,7 +338,7 @@ async fn the_gateways_list_makes_peers_and_who_is_revoked_is_one_no_more() {
     let (_near, client) = near.start(&["--model", "echo"]).await;
     let (far_process, _) = far.start(&["--model", &demo(), "--name", MODEL, "--kv-memory", "64"]).await;
     until("the list arrives", async || seen(&client, far.name).await["connected"] == true).await;
-    has!(seen(&client, far.name).await, {"source": "gateway"});
+    has(&seen(&client, far.name).await, json!({"source": "gateway"}));
     until("far serves", async || {
         let answer = client.post(CHAT, &chat(MODEL)).await.unwrap();
         answer.status == 200 && answer.header("x-tidegate-peer") == Some("far")

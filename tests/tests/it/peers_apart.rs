@@ -99,7 +99,7 @@ async fn members_find_each_other_on_the_local_network_and_strangers_stay_strange
     stranger.is_refused_by(&near).await;
     assert!(near.sees(&stranger).await.is_null(), "an announcement makes no member");
     // It announces nothing.
-    has!(near.sees(&quiet).await, {"connected": false, "addresses": []});
+    has(&near.sees(&quiet).await, json!({"connected": false, "addresses": []}));
     // Who stops says so: its address is forgotten long before a minute has passed.
     far_process.terminate().unwrap();
     assert!(far_process.wait(WITHIN).await.unwrap().success(), "{}", far_process.stderr());

@@ -72,7 +72,7 @@ async fn peers_behind_two_routers_meet_at_a_relay_and_find_a_direct_way() {
     // It needs the relay no more.
     meeting.relay.process.kill9().unwrap();
     meeting.serves().await;
-    has!(meeting.row().await, {"connected": true, "relayed": false});
+    has(&meeting.row().await, json!({"connected": true, "relayed": false}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +80,7 @@ async fn peers_whose_routers_hide_their_ports_stay_at_the_relay() {
     let Some(mut meeting) = Meeting::of(PortMapping::Random).await else { return };
     for _ in 0..3 {
         meeting.serves().await;
-        has!(meeting.row().await, {"connected": true, "relayed": true});
+        has(&meeting.row().await, json!({"connected": true, "relayed": true}));
     }
     meeting.relay.process.kill9().unwrap();
     until("without the relay they are apart", async || meeting.row().await["connected"] == false).await;

@@ -139,21 +139,24 @@ async fn who_computes_is_listed_and_members_are_added_and_removed_there() {
     let _near = near.start("echo", &nobody, &[]).await;
     let alone = computing(&near).await;
     assert_eq!(alone.len(), 1, "{alone:?}");
-    has!(alone[0], {"self": true, "id": near.public_key});
+    has(&alone[0], json!({"self": true, "id": near.public_key}));
 
     let path = "/v1/compute/peers";
     let by_address = json!({"name": "far", "realtime_peer_url": "http://10.0.0.5:8080"});
     fails(&near.client.post(path, &by_address).await.unwrap(), 400, "invalid_peer");
     let member = json!({"name": "far", "public_key": far.public_key, "addresses": [format!("{}:7000", far.machine.address)]});
-    has!(near.client.post(path, &member).await.unwrap().must_be(201).json()["peer"], {"name": "far"});
+    has(&near.client.post(path, &member).await.unwrap().must_be(201).json()["peer"], json!({"name": "far"}));
     near.meets(&far).await;
     let row = found("a description", async || {
         let row = computing(&near).await.into_iter().find(|row| row["name"] == "far")?;
         row["digests"][MODEL].is_string().then_some(row)
     })
     .await;
-    has!(row, {"models": [MODEL], "adapters": [format!("{MODEL}:law")], "device": "cpu", "reachable": true});
-    has!(row["load"], {"running": 0});
+    has(
+        &row,
+        json!({"models": [MODEL], "adapters": [format!("{MODEL}:law")], "device": "cpu", "reachable": true}),
+    );
+    has(&row["load"], json!({"running": 0}));
     let one = format!("{path}/{}", far.public_key);
     near.client.delete(&one).await.unwrap().must_be(200);
     near.client.delete(&one).await.unwrap().must_be(404);

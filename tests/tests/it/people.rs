@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::WITHIN;
 use crate::ask::{has, problem};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, config};
 use crate::person::{Person, token_of};
 
 const PASSWORD: &str = "a sentence that nobody guesses";

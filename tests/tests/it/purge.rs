@@ -15,7 +15,7 @@ use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, scripted, trace_of, until_status};
 use crate::canary::holds;
 use crate::command::{Cli, workspace};
-use crate::gateway::{Gateway, OWN, id_of};
+use crate::gateway::{Gateway, OWN, config, id_of};
 use crate::wait::{a_moment, found, until};
 
 pub const JOBS: &str = "/v2/purge-jobs";

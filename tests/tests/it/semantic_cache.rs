@@ -58,7 +58,7 @@ async fn search_of(gateway: &Gateway, answer: &Answer) -> Value {
 
 /// The record of the embedding that was made for a search.
 async fn embedding_of(gateway: &Gateway, search: &Value) -> Value {
-    embedding_of(&gateway, &search).await
+    gateway.settled(search["embedding_request_id"].as_str().unwrap()).await
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, trace_of, until_status};
 use crate::command::{Cli, workspace};
-use crate::gateway::{Gateway, OWN, id_of, row};
+use crate::gateway::{Gateway, OWN, config, id_of, row};
 use crate::purge::{receipt_of, run_python, write_receipt};
 use crate::wait::{a_moment, found};
 

@@ -331,8 +331,8 @@ impl Fleet {
                 continue;
             }
             let record = self.gateway.settled(&spilled[0].trace).await;
-            has!(record, {"mode": "byok"});
-            has!(record["left_nodes"], {"on": "rate_limit"});
+            has(&record, json!({"mode": "byok"}));
+            has(&record["left_nodes"], json!({"on": "rate_limit"}));
             let elsewhere = answers.iter().filter(|one| one.profile == "byok").count();
             self.say(&format!("24 long requests at once filled all nodes: {elsewhere} went to the provider"));
             break;
@@ -372,7 +372,7 @@ impl Fleet {
     /// Within a second it gets nothing more, and its peers forget it. It serves its own clients, and is back with another token.
     async fn revoke(&mut self, node: usize) {
         let begun = self.stream_at(node).await;
-        has!(self.turn(node, "revoke").await, {"status": "revoked"});
+        has(&self.turn(node, "revoke").await, json!({"status": "revoked"}));
         let from = Instant::now() + REVOKED_WITHIN;
         self.clients.finish(begun).await;
         self.serves_nothing_since(node, from).await;
@@ -532,7 +532,7 @@ impl Fleet {
             if one.is_whole {
                 let prompt = number(row, "input_tokens") + number(row, "cached_tokens");
                 assert_eq!(one.tokens, Some((prompt, number(row, "output_tokens"))), "{one:?} {row}");
-                has!(row, {"profile": one.profile, "estimated": false});
+                has(&row, json!({"profile": one.profile, "estimated": false}));
             }
         }
         let provided = outcomes.iter().filter(|one| one.profile == "byok").count();

@@ -118,7 +118,7 @@ async fn an_answer_is_masked_across_the_pieces_of_a_stream() {
 #[tokio::test]
 async fn a_blocked_answer_ends_as_filtered_content_does() {
     let (gateway, _) = gateway(json!({"checks": [check("email", "block", "output", false)]})).await;
-    gateway.emulator.script(OWN, [Behaviour::ok().text(&format!("Write to {MAIL} now.")).always()]);
+    gateway.emulator.script(OWN, [Behaviour::ok().text(format!("Write to {MAIL} now.")).always()]);
     let answer = gateway.chat_ok(&asking("hello")).await;
     assert_eq!(answer.json()["choices"][0]["finish_reason"], "content_filter", "{}", answer.text());
     assert_eq!(said(&answer), "Write to ");

@@ -101,10 +101,10 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     let costs = gateway.get(COSTS).await;
     let shown = &costs["nodes"][0];
     assert_eq!(shown["hours_up"], 1.0, "{shown}");
-    has(&shown, json!({"utilisation": 0.25, "energy_wh": 200.0, "wh_per_million_tokens": 200.0 / 6.0}));
-    has(&shown, json!({"hardware_cost_micros": 1_200_000}));
+    has(shown, json!({"utilisation": 0.25, "energy_wh": 200.0, "wh_per_million_tokens": 200.0 / 6.0}));
+    has(shown, json!({"hardware_cost_micros": 1_200_000}));
     assert_eq!(shown["micros_per_million_tokens"], 200_000, "1.20 USD for six million tokens");
-    has(&shown, json!({"requests": 2, "input_tokens": 4_000_000, "output_tokens": 2_000_000}));
+    has(shown, json!({"requests": 2, "input_tokens": 4_000_000, "output_tokens": 2_000_000}));
     assert_eq!(shown["tokens_per_busy_day"], 6_000_000 * 24 * 4);
     // Three quarters of the time were the plain model's.
     let models = shown["models"].as_array().unwrap();
@@ -195,7 +195,7 @@ async fn owed_nothing(gateway: &Gateway, id: &str) {
     gateway.wait_for_usage(2).await;
     let usage = gateway.get("/v2/usage?group_by=node").await;
     let sums = row(&usage["data"], "node", id);
-    has(&sums, json!({"hardware_cost_micros": 1_200_000, "cost_micros": 0, "spend_micros": 0}));
+    has(sums, json!({"hardware_cost_micros": 1_200_000, "cost_micros": 0, "spend_micros": 0}));
     let usage = gateway.get("/v2/usage?group_by=mode").await;
     assert_eq!(row(&usage["data"], "mode", "byoc")["hardware_cost_micros"], 1_200_000);
     let usage = gateway.get("/v2/usage?group_by=node&model=other").await;

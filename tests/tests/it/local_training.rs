@@ -438,7 +438,7 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
     preview["preview"] = json!(true);
     let preview = client.post(SFT, &preview).await.unwrap().json();
     let outlook = &preview["outlook"];
-    has(&outlook, json!({"steps": 6, "texts": 6, "held_out_texts": 2}));
+    has(outlook, json!({"steps": 6, "texts": 6, "held_out_texts": 2}));
     assert!(outlook["memory_bytes"].as_u64() > outlook["parameters"].as_u64(), "{preview}");
     assert!(outlook["learned_tokens"].as_u64() < outlook["tokens"].as_u64(), "{preview}");
     assert_eq!(client.get(JOBS).await.unwrap().json()["data"], json!([]), "nothing was begun");

@@ -441,7 +441,7 @@ async fn many_keys_are_wrapped_again_in_little_time() {
         );
         edit(&fixture.gateway, &script);
     };
-    many_keys(fixture, insert, store).await;
+    Box::pin(many_keys(fixture, insert, store)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -462,5 +462,5 @@ async fn many_keys_are_wrapped_again_in_little_time_on_postgresql() {
             server.run(&name, &statement).await.unwrap();
         }
     };
-    many_keys(fixture, insert, store).await;
+    Box::pin(many_keys(fixture, insert, store)).await;
 }

@@ -386,9 +386,9 @@ async fn a_missing_model_leaves_in_every_dialect_and_its_usage_is_recorded_as_th
     assert_eq!((kept.len(), sent.len()), (8, 8), "{kept:?}");
     for (record, entry) in kept.iter().zip(&sent) {
         let backend = if entry.path.contains("messages") { "second" } else { "cloud" };
-        has(&record, json!({"left_to": {"backend": backend, "because": "model_missing"}, "end": "whole"}));
+        has(record, json!({"left_to": {"backend": backend, "because": "model_missing"}, "end": "whole"}));
         has(
-            &record,
+            record,
             json!({"is_measured": true, "output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens}),
         );
     }
@@ -683,7 +683,7 @@ async fn what_leaves_through_the_gateway_is_booked_there_and_what_leaves_elsewhe
         requests.iter().filter(|request| request["profile"] == profile).collect()
     };
     assert_eq!((of("byok").len(), of("byoc").len()), (1, 1), "{requests:?}");
-    has(&of("byok")[0], json!({"id": trace, "tag": "night"}));
+    has(of("byok")[0], json!({"id": trace, "tag": "night"}));
 }
 
 /// Sends a request with a tag that leaves for a gateway, and returns its id there.

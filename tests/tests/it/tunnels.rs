@@ -177,7 +177,7 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
     assert_eq!(there["base_url"], format!("tunnel://{id}/v1"), "{there}");
     let tunnel = &there["tunnel"];
     assert!(tunnel["since"].is_string() && tunnel["round_trip_us"].as_u64() > Some(0), "{tunnel}");
-    has(&tunnel, json!({"protocol": 1, "version": env!("CARGO_PKG_VERSION")}));
+    has(tunnel, json!({"protocol": 1, "version": env!("CARGO_PKG_VERSION")}));
     let skewed = |node: &Value| node["joined"]["said"]["clock_skew_ms"].as_i64();
     let told = gateway.until_node(&id, "its skew", |node| skewed(node).is_some()).await;
     assert!(skewed(&told).unwrap().abs() < 1_000, "{told}");

@@ -532,7 +532,7 @@ impl Fleet {
             if one.is_whole {
                 let prompt = number(row, "input_tokens") + number(row, "cached_tokens");
                 assert_eq!(one.tokens, Some((prompt, number(row, "output_tokens"))), "{one:?} {row}");
-                has(&row, json!({"profile": one.profile, "estimated": false}));
+                has(row, json!({"profile": one.profile, "estimated": false}));
             }
         }
         let provided = outcomes.iter().filter(|one| one.profile == "byok").count();

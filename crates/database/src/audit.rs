@@ -1,7 +1,6 @@
 //! The audit log: who did what to which object. It is append-only, and each workspace's entries form a hash
 //! chain.
 
-use crate::handle::Database;
 use domain::ports::AuditEntry;
 use domain::{AuditId, TraceId, WorkspaceId};
 
@@ -126,6 +125,3 @@ pub struct ChainBehind {
     pub sent: u64,
     pub length: u64,
 }
-
-#[derive(Clone, Copy)]
-pub struct Audit<'a>(pub &'a Database);

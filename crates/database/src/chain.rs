@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domain::{AuditId, CredentialId, Principal, SecretOwner, WorkspaceId};
 use proof::Digest;
 
-use crate::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
+use crate::audit::{AuditFilter, AuditRow, ChainBehind, Link, chain_name};
 use crate::connection::Connection;
 use crate::error::StoreError;
 use crate::fields::{ColumnId, Fields, signed};
@@ -336,6 +336,9 @@ async fn count(writing: &mut Writing, openings: Vec<(SecretOwner, u64)>) -> Resu
     }
     Ok(())
 }
+
+#[derive(Clone, Copy)]
+pub struct Audit<'a>(pub &'a Database);
 
 impl Audit<'_> {
     /// Idempotent by id.

@@ -1,6 +1,5 @@
 //! The change feed: every configuration change has a version and names what it touched.
 
-use crate::handle::Database;
 use std::str::FromStr;
 
 use domain::WorkspaceId;
@@ -46,9 +45,6 @@ pub struct FeedRow {
     /// The id of what changed.
     pub object: String,
 }
-
-#[derive(Clone, Copy)]
-pub struct Feed<'a>(pub &'a Database);
 
 /// `None` if the next change after `version` was deleted already.
 pub async fn read_feed(

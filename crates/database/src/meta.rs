@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use crate::error::StoreError;
-use crate::feed::{Feed, FeedRow, read_feed};
+use crate::feed::{FeedRow, read_feed};
 use crate::fields::Fields;
 use crate::handle::Database;
 use crate::statement::sql;
@@ -68,6 +68,9 @@ impl Meta<'_> {
         self.0.note(move |writing| Box::pin(remove(writing, name))).await
     }
 }
+
+#[derive(Clone, Copy)]
+pub struct Feed<'a>(pub &'a Database);
 
 impl Feed<'_> {
     /// The current version of the configuration in the database.

@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use database::address::{Address, ReplicaId};
-use database::audit::Audit;
+use database::chain::Audit;
 use database::error::StoreError;
-use database::feed::Feed;
 use database::handle::Database;
-use database::meta::Meta;
+use database::meta::{Feed, Meta};
 use records::diagnostics::DiagnosticsReports;
 use records::node_hours::NodeHours;
 use records::reconciliations::Reconciliations;

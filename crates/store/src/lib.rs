@@ -86,10 +86,10 @@ pub use workspaces::{WorkspaceRow, Workspaces};
 // What the interface of the store is written in.
 pub use database::act::{Act, Written};
 pub use database::address::{Address, ReplicaId};
-pub use database::audit::{Audit, AuditFilter, AuditRow, ChainBehind, Link, chain_name};
+pub use database::audit::{AuditFilter, AuditRow, ChainBehind, Link, chain_name};
+pub use database::chain::Audit;
 pub use database::error::{StoreError, StoreFuture};
-pub use database::feed::Feed;
-pub use database::meta::Meta;
+pub use database::meta::{Feed, Meta};
 pub use database::page::{Listed, Page};
 pub use database::premise::{Noted, Premise, RULES_CHANGED};
 pub use database::rehearsal::rehearse;

@@ -1,8 +1,8 @@
 //! Sessions: branches of events, to which only one writer at a time can append.
 
-use database::handle::Database;
 use std::collections::BTreeMap;
 
+use database::handle::Database;
 use domain::ports::WarmSession;
 use domain::{
     ArtifactId, BranchId, BundleId, ProjectId, SessionEventId, SessionId, SnapshotId, TraceId, WorkspaceId,

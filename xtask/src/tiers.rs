@@ -140,11 +140,14 @@ fn nearness(
     for path in changed.iter().filter(|path| !path.starts_with(PROOFS)) {
         let owner = graph.owner(path).map(|package| package.name.to_string());
         let reached = owner.as_deref().map(|name| reached(name, &importers)).unwrap_or_default();
+        let is_test = path.split('/').nth(2) == Some("tests");
         for tier in &table.tiers {
             let is_own = tier.paths.iter().any(|prefix| path.starts_with(prefix.as_str()));
             let own = (is_own || gates.has(path, &tier.name)).then_some(0);
-            let by_crate =
-                tier.crates.iter().chain(&tier.packages).filter_map(|name| reached.get(name)).min();
+            // Nobody imports a crate's own tests: they are of the tier that has the package, or of every run.
+            let own_tests = tier.packages.iter().find(|name| owner.as_ref() == Some(*name)).map(|_| &0);
+            let crates = tier.crates.iter().chain(&tier.packages).filter_map(|name| reached.get(name));
+            let by_crate = if is_test { own_tests } else { crates.min() };
             let everywhere = table.everywhere.iter().any(|prefix| path.starts_with(prefix.as_str()));
             let distance = own.or(by_crate.copied()).or(everywhere.then_some(usize::MAX));
             let Some(distance) = distance else { continue };
@@ -276,6 +279,8 @@ mod tests {
         assert!(near("crates/domain/src/lib.rs").get("vendors").is_some_and(|(distance, _)| *distance > 0));
         assert_eq!((near("LICENSE"), near(super::WHOLE)), (BTreeMap::new(), BTreeMap::new()));
         assert_eq!(near("Cargo.lock").len(), table.tiers.len());
+        assert_eq!(near("crates/plan/tests/it/main.rs"), BTreeMap::new());
+        assert_eq!(near("crates/engine/tests/it/main.rs"), [("engine".into(), (0, Reverse(1)))].into());
     }
 
     #[test]

@@ -3,18 +3,16 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
-use harness::client::Client;
 use harness::process::{Launch, Process, tidegate, workspace};
 use serde_json::json;
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, fails};
+use crate::ask::{CHAT, client_of, fails, question, says, with};
 use crate::command::Cli;
 use crate::first_request::node;
-use crate::wait::a_moment;
+use crate::wait::until;
 
 /// A copy of a model's directory with one file changed.
 fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
@@ -46,9 +44,9 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
         std::fs::write(path, config).unwrap();
     };
     let heads = |path: &Path| {
-        let config = std::fs::read_to_string(path).unwrap();
-        std::fs::write(path, config.replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"))
-            .unwrap();
+        let (four, none) = ("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
+        let config = std::fs::read_to_string(path).unwrap().replace(four, none);
+        std::fs::write(path, config).unwrap();
     };
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
     type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
@@ -62,42 +60,41 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
     ];
     for (file, change, words) in cases {
         let stderr = stderr_of(changed(file, change).path());
-        assert!(words.iter().all(|word| stderr.contains(word)), "{file}: {stderr}");
-        assert!(!stderr.contains("panicked"), "{stderr}");
+        says(&stderr, words);
+        assert!(!stderr.contains("panicked"), "{file}: {stderr}");
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     SyntheticModel::smallest(1).write_packed(&path, weights::synthetic::Packing::Q8_0).unwrap();
     cut(&path);
-    let stderr = stderr_of(&path);
-    assert!(stderr.contains("model.gguf"), "{stderr}");
+    says(&stderr_of(&path), &["model.gguf"]);
+}
+
+/// A model whose weights produce no numbers.
+pub fn speechless() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut made = SyntheticModel::smallest(1);
+    made.tensors.get_mut("model.norm.weight").unwrap().1.fill(f32::NAN);
+    made.write_plain(directory.path(), false).unwrap();
+    directory
 }
 
 #[tokio::test]
 async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut made = SyntheticModel::smallest(1);
-    for (name, (_, numbers)) in &mut made.tensors {
-        if name == "model.norm.weight" {
-            numbers.fill(f32::NAN);
-        }
-    }
-    made.write_plain(directory.path(), false).unwrap();
+    let directory = speechless();
     let (model, data) =
         (directory.path().display().to_string(), directory.path().join("data").display().to_string());
     let flags = ["--model", &model, "--name", "nan", "--data-dir", &data, "--kv-memory", "8"];
     let (_process, base_url) = node(&flags).await;
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let client = client_of(&base_url);
     for _ in 0..2 {
-        let messages = json!([{"role": "user", "content": "High tide?"}]);
-        let answer = client.post(CHAT, &json!({"model": "nan", "messages": messages})).await.unwrap();
-        fails(&answer, 502, "engine_failed");
+        fails(&client.post(CHAT, &question("nan")).await.unwrap(), 502, "engine_failed");
     }
     // A prompt longer than the model's context is the client's error, and reported as such.
-    let messages = json!([{"role": "user", "content": "tide ".repeat(200)}]);
-    let answer = client.post(CHAT, &json!({"model": "nan", "messages": messages})).await.unwrap();
+    let long = json!({"messages": [{"role": "user", "content": "tide ".repeat(200)}]});
+    let answer = client.post(CHAT, &with(question("nan"), long)).await.unwrap();
     fails(&answer, 400, "context_length_exceeded");
-    assert_eq!(client.get("/v1/health").await.unwrap().status, 200);
+    client.get("/v1/health").await.unwrap().must_be(200);
 }
 
 /// Starts a node on a model, the built-in one or another.
@@ -108,13 +105,8 @@ fn starting(model: &Path, data: &Path) -> Process {
 }
 
 async fn answers(base_url: &str) {
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-    let messages = json!([{"role": "user", "content": "What is Tidegate?"}]);
-    client
-        .post(CHAT, &json!({"model": "demo", "max_tokens": 4, "messages": messages}))
-        .await
-        .unwrap()
-        .must_be(200);
+    let short = with(question("demo"), json!({"max_tokens": 4}));
+    client_of(base_url).post(CHAT, &short).await.unwrap().must_be(200);
 }
 
 #[tokio::test]
@@ -128,11 +120,11 @@ async fn a_node_that_is_killed_while_it_loads_starts_again() {
         assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
     });
     let mut waiting = starting(directory.path(), &data);
-    let deadline = Instant::now() + WITHIN;
-    while !data.join(".lock").exists() {
-        assert!(waiting.exited().unwrap().is_none() && Instant::now() < deadline, "{}", waiting.stderr());
-        a_moment().await;
-    }
+    until("the lock", async || {
+        assert!(waiting.exited().unwrap().is_none(), "{}", waiting.stderr());
+        data.join(".lock").exists()
+    })
+    .await;
     let (model, kept) = (directory.path().display().to_string(), data.display().to_string());
     let second = ["node", "--model", &model, "--listen", "127.0.0.1:0", "--data-dir", &kept];
     assert!(Cli::new().run(&second).failed(1).contains("in use"), "the first one has begun, and is not done");
@@ -140,10 +132,7 @@ async fn a_node_that_is_killed_while_it_loads_starts_again() {
     // This time it is killed while it reads the weights.
     let builtin = workspace().join("builtin/model");
     let mut loading = starting(&builtin, &data);
-    while !loading.stderr().contains("MiB of weights") {
-        assert!(loading.exited().unwrap().is_none() && Instant::now() < deadline, "{}", loading.stderr());
-        a_moment().await;
-    }
+    loading.wait_text("MiB of weights", WITHIN).await.unwrap();
     loading.kill9().unwrap();
     let model = builtin.display().to_string();
     let (_process, base_url) =
@@ -173,19 +162,10 @@ async fn a_node_that_may_not_have_the_memory_says_so_before_it_loads() {
         let status = refused.wait(WITHIN).await.unwrap();
         let stderr = refused.stderr();
         assert_eq!(status.code(), Some(1), "{stderr}");
-        assert!(stderr.contains("this process may take") && stderr.contains("ulimit -v"), "{stderr}");
-        assert!(stderr.contains("4096 for conversations") && !stderr.contains("panicked"), "{stderr}");
+        says(&stderr, &["this process may take", "ulimit -v", "4096 for conversations"]);
+        assert!(!stderr.contains("panicked"), "{stderr}");
     }
     let mut process = limited(KIB, &[&flags[..], &["--kv-memory", "8"]].concat()).start().unwrap();
-    let deadline = Instant::now() + WITHIN;
-    let base_url = loop {
-        let stderr = process.stderr();
-        if let Some(address) = stderr.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next())
-        {
-            break format!("http://{address}/v1");
-        }
-        assert!(process.exited().unwrap().is_none() && Instant::now() < deadline, "{stderr}");
-        a_moment().await;
-    };
-    answers(&base_url).await;
+    let rest = process.wait_text("http://", WITHIN).await.unwrap();
+    answers(&format!("http://{}/v1", rest.split_whitespace().next().unwrap())).await;
 }

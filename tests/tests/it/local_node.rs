@@ -1,19 +1,17 @@
 //! A node with the built-in model, as `make run` starts it, called in each wire format and through the
 //! gateway.
 
-use std::time::Instant;
-
 use harness::client::Client;
 use harness::process::{Process, workspace};
 use harness::sse;
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, records, said, says, text_of};
+use crate::ask::{CHAT, client_of, has, records, said, says, text_of, with};
 use crate::command::Cli;
 use crate::first_request::node;
-use crate::gateway::first_start;
-use crate::wait::a_moment;
+use crate::gateway::{first_start, id_of};
+use crate::wait::found;
 
 const MODEL: &str = "tidegate-demo";
 
@@ -22,8 +20,20 @@ fn data_dir(root: &tempfile::TempDir) -> String {
 }
 
 async fn demo(data_dir: &str) -> (Process, String) {
-    let model = workspace().join("builtin/model").display().to_string();
-    node(&["--model", &model, "--name", MODEL, "--data-dir", data_dir, "--kv-memory", "64"]).await
+    demo_with(data_dir, &[]).await
+}
+
+async fn demo_with(data_dir: &str, more: &[&str]) -> (Process, String) {
+    let options = ["--model", &model(), "--name", MODEL, "--data-dir", data_dir, "--kv-memory", "64"];
+    node(&[&options[..], more].concat()).await
+}
+
+fn model() -> String {
+    workspace().join("builtin/model").display().to_string()
+}
+
+fn endless() -> Value {
+    with(chat_body("What is BYOK?"), json!({"stream": true, "ignore_eos": true}))
 }
 
 fn chat_body(text: &str) -> Value {
@@ -34,18 +44,16 @@ fn chat_body(text: &str) -> Value {
 async fn the_built_in_model_answers_the_same_in_every_grammar() {
     let root = tempfile::tempdir().unwrap();
     let (process, base_url) = demo(&data_dir(&root)).await;
-    assert!(process.stderr().contains("MiB of weights"), "{}", process.stderr());
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    says(&process.stderr(), &["MiB of weights"]);
+    let client = client_of(&base_url);
     let whole = client.post(CHAT, &chat_body("What is Tidegate?")).await.unwrap();
     let text = said(&whole);
     assert!(text.to_lowercase().contains("token"), "{text}");
     assert_eq!(whole.header("x-hybrie-selected-backend"), Some("local"));
     assert_eq!(whole.header("x-tidegate-usage"), None, "a model measures");
 
-    let mut stream = chat_body("What is Tidegate?");
-    stream["stream"] = json!(true);
-    stream["stream_options"] = json!({"include_usage": true});
-    let streamed = client.post(CHAT, &stream).await.unwrap();
+    let usage = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let streamed = client.post(CHAT, &with(chat_body("What is Tidegate?"), usage)).await.unwrap();
     let events = sse::events(&streamed.body);
     assert_eq!(text_of(&events), text);
     let usage: Value = serde_json::from_str(&events[events.len() - 2]).unwrap();
@@ -65,24 +73,20 @@ async fn the_built_in_model_answers_the_same_in_every_grammar() {
 async fn an_answer_keeps_to_a_schema_and_what_can_not_be_kept_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let (_process, base_url) = demo(&data_dir(&root)).await;
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let client = client_of(&base_url);
     let schema = |schema: Value| {
-        let mut request = chat_body("Is Tidegate free?");
-        let named = json!({"name": "answer", "schema": schema});
-        request["response_format"] = json!({"type": "json_schema", "json_schema": named});
-        request
+        let format = json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
+        with(chat_body("Is Tidegate free?"), json!({"response_format": format}))
     };
     let free = json!({"type": "object", "properties": {"is_free": {"type": "boolean"}}, "required": ["is_free"], "additionalProperties": false});
     let answer = client.post(CHAT, &schema(free)).await.unwrap();
     let value: Value = serde_json::from_str(&said(&answer)).unwrap_or_else(|_| panic!("{}", answer.text()));
     assert!(value["is_free"].is_boolean(), "{value}");
     let unkept = json!({"type": "object", "properties": {"a": {"not": {}}}});
-    let answer = client.post(CHAT, &schema(unkept)).await.unwrap();
-    assert_eq!(answer.status, 400);
-    let error = answer.json()["error"].clone();
-    assert_eq!(error["param"], "response_format.json_schema.schema/properties/a/not", "{error}");
+    let refused = client.post(CHAT, &schema(unkept)).await.unwrap().must_be(400).json();
+    has!(refused["error"], {"param": "response_format.json_schema.schema/properties/a/not"});
     // The node keeps serving.
-    assert_eq!(client.post(CHAT, &chat_body("What is BYOK?")).await.unwrap().status, 200);
+    client.post(CHAT, &chat_body("What is BYOK?")).await.unwrap().must_be(200);
 }
 
 #[tokio::test]
@@ -91,37 +95,30 @@ async fn what_a_node_served_is_in_its_journal_also_after_a_kill() {
     let data_dir = data_dir(&root);
     {
         let (mut process, base_url) = demo(&data_dir).await;
-        let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+        let client = client_of(&base_url);
         client.post(CHAT, &chat_body("What is BYOK?")).await.unwrap();
-        let mut endless = chat_body("What is BYOK?");
-        endless["stream"] = json!(true);
-        endless["ignore_eos"] = json!(true);
-        let mut stream = client.stream(CHAT, &endless).await.unwrap();
+        let mut stream = client.stream(CHAT, &endless()).await.unwrap();
         assert!(stream.event().await.unwrap().is_some());
         process.kill9().unwrap();
     }
     let (_process, base_url) = demo(&data_dir).await;
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+    let client = client_of(&base_url);
     let kept = records(&client, 2).await;
     let ends: Vec<&str> = kept.iter().filter_map(|record| record["end"].as_str()).collect();
     assert_eq!(ends, ["whole", "lost"], "{kept:?}");
     assert!(kept[0]["output_tokens"].as_u64().unwrap() > 0 && kept[0]["is_measured"] == true, "{kept:?}");
     // The client disconnects: what was generated by then is in the books.
-    let mut endless = chat_body("What is BYOK?");
-    endless["stream"] = json!(true);
-    endless["ignore_eos"] = json!(true);
-    let mut stream = client.stream(CHAT, &endless).await.unwrap();
+    let mut stream = client.stream(CHAT, &endless()).await.unwrap();
     assert!(stream.event().await.unwrap().is_some());
     stream.hang_up();
-    let kept = records(&client, 3).await;
-    assert_eq!((&kept[2]["end"], &kept[2]["sequence"]), (&json!("left"), &json!(3)), "{kept:?}");
+    has!(records(&client, 3).await[2], {"end": "left", "sequence": 3});
 }
 
 #[tokio::test]
 async fn a_second_node_on_one_journal_and_an_open_address_without_a_key_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let data_dir = data_dir(&root);
-    let model = workspace().join("builtin/model").display().to_string();
+    let model = model();
     let open = ["node", "--model", &model, "--listen", "0.0.0.0:0", "--data-dir", &data_dir];
     says(&Cli::new().run(&open).failed(2), &["tidegate node key"]);
     let key = Cli::new().run(&["node", "key", "--data-dir", &data_dir]).ok();
@@ -139,7 +136,7 @@ async fn a_second_node_on_one_journal_and_an_open_address_without_a_key_are_refu
 #[tokio::test]
 async fn a_model_by_tensors_answers_in_its_words_and_a_device_that_is_not_there_is_refused() {
     let root = tempfile::tempdir().unwrap();
-    let (data_dir, model) = (data_dir(&root), workspace().join("builtin/model").display().to_string());
+    let (data_dir, model) = (data_dir(&root), model());
     for (device, wanted) in [
         ("cuda", "--features cuda"),
         ("cuda:1", "\"cuda:1\" is not in this build"),
@@ -147,32 +144,26 @@ async fn a_model_by_tensors_answers_in_its_words_and_a_device_that_is_not_there_
         ("gpu", "cpu, cpu-tensors, cuda, cuda:N and metal"),
     ] {
         let arguments = ["node", "--model", &model, "--device", device, "--data-dir", &data_dir];
-        let stderr = Cli::new().run(&arguments).failed(2);
-        assert!(stderr.contains(wanted), "{stderr}");
+        says(&Cli::new().run(&arguments).failed(2), &[wanted]);
     }
     let tensors = ["--device", "cpu-tensors"];
     let rounded = ["node", "--model", &model, "--data-dir", &data_dir, "--kv-numbers", "q8"];
     says(&Cli::new().run(&[&rounded[..], &tensors].concat()).failed(2), &["--kv-numbers", "\"cpu-tensors\""]);
-    let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
-    let (process, base_url) = node(&[&options[..], &tensors].concat()).await;
-    assert!(process.stderr().contains("MiB for conversations on cpu-tensors"), "{}", process.stderr());
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-    let answer = client.post(CHAT, &chat_body("What is Tidegate?")).await.unwrap();
-    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+    let (process, base_url) = demo_with(&data_dir, &tensors).await;
+    says(&process.stderr(), &["MiB for conversations on cpu-tensors"]);
+    let answer = client_of(&base_url).post(CHAT, &chat_body("What is Tidegate?")).await.unwrap();
+    says(&said(&answer).to_lowercase(), &["token"]);
 }
 
 #[tokio::test]
 async fn a_node_remembers_conversations_in_eight_bits_and_says_what_they_take() {
-    let model = workspace().join("builtin/model").display().to_string();
     // Three layers, keys and values, two heads of 64 elements: 128 bytes each, or 64 and two scales.
     for (numbers, bytes) in [("f16", 3 * 2 * 2 * 128), ("q8", 3 * 2 * 2 * 68)] {
         let root = tempfile::tempdir().unwrap();
-        let data_dir = data_dir(&root);
-        let options = ["--model", &model, "--name", MODEL, "--data-dir", &data_dir, "--kv-memory", "64"];
-        let (process, base_url) = node(&[&options[..], &["--kv-numbers", numbers]].concat()).await;
+        let (process, base_url) = demo_with(&data_dir(&root), &["--kv-numbers", numbers]).await;
         let wanted = format!("64 MiB for conversations, {bytes} bytes for each token of them");
-        assert!(process.stderr().contains(&wanted), "{}", process.stderr());
-        let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
+        says(&process.stderr(), &[&wanted]);
+        let client = client_of(&base_url);
         let question = json!({"role": "user", "content": "What is Tidegate?"});
         let before = json!({"role": "assistant", "content": "Tidegate is one binary that serves AI tokens three ways."});
         let conversation =
@@ -206,20 +197,15 @@ async fn the_gateway_serves_and_meters_what_the_node_answers() {
     let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
     let answer = client.post(CHAT, &chat_body("What is Tidegate?")).await.unwrap();
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
-    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+    says(&said(&answer).to_lowercase(), &["token"]);
     let admin = Client::new(&origin).bearer(&after("Admin key")).within(WITHIN);
-    let deadline = Instant::now() + WITHIN;
-    let request = loop {
-        let list = admin.get("/v2/requests").await.unwrap().json();
-        if let Some(request) = list["data"].get(0) {
-            break request.clone();
-        }
-        assert!(Instant::now() < deadline, "{list}");
-        a_moment().await;
-    };
-    assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(false)), "{request}");
+    let request = found("the request in the books", async || {
+        admin.get("/v2/requests").await.unwrap().json()["data"].get(0).cloned()
+    })
+    .await;
+    has!(request, {"profile": "byoc", "estimated": false});
     // The evidence of the counts is the runtime itself.
-    let whole = admin.get(&format!("/v2/requests/{}", request["id"].as_str().unwrap())).await.unwrap().json();
-    let evidence = (&whole["evidence"], &whole["attempts"][0]["evidence"]);
-    assert_eq!(evidence, (&json!("runtime_confirmed"), &json!("runtime_confirmed")), "{whole}");
+    let whole = admin.get(&format!("/v2/requests/{}", id_of(&request))).await.unwrap().json();
+    has!(whole, {"evidence": "runtime_confirmed"});
+    has!(whole["attempts"][0], {"evidence": "runtime_confirmed"});
 }

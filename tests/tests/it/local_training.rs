@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, fails, has, said};
+use crate::ask::{CHAT, client_of, fails, has, said, says, with};
 use crate::first_request::node;
+use crate::gateway::id_of;
 use crate::wait::a_moment;
 
 const SFT: &str = "/v1/train/sft";
@@ -72,18 +73,24 @@ impl Fixture {
         let [model, data, adapters] = [MODEL, data, ADAPTERS].map(|name| text(self.path(name)));
         let flags = ["--model", &model, "--data-dir", &data, "--kv-memory", "16", "--adapters", &adapters];
         let (process, base_url) = node(&flags).await;
-        (process, Client::new(base_url.trim_end_matches("/v1")).within(WITHIN))
+        (process, client_of(&base_url))
+    }
+
+    /// Starts a job on a node that is killed once the job has done so many steps.
+    async fn killed(&self, data: &str, job: &Value, steps: u64) -> String {
+        let (mut process, client) = self.node(data).await;
+        let id = start_job(&client, job).await;
+        until_step(&client, &id, steps).await;
+        process.kill9().unwrap();
+        id
     }
 }
 
 /// Conversations to train on.
 fn tides(count: usize) -> Vec<Value> {
     let question = |index: usize| format!("How often is tide {}?", index % 4);
-    let one = |index| {
-        json!({"messages": [
-            {"role": "user", "content": question(index)}, {"role": "assistant", "content": ANSWER},
-        ]})
-    };
+    let said = |role: &str, content: &str| json!({"role": role, "content": content});
+    let one = |index| json!({"messages": [said("user", &question(index)), said("assistant", ANSWER)]});
     (0..count).map(one).collect()
 }
 
@@ -96,8 +103,7 @@ fn job(adapter: &str, epochs: usize) -> Value {
 }
 
 async fn start_job(client: &Client, job: &Value) -> String {
-    let answer = client.post(SFT, job).await.unwrap().must_be(202);
-    answer.json()["id"].as_str().unwrap().to_owned()
+    id_of(&client.post(SFT, job).await.unwrap().must_be(202).json())
 }
 
 async fn look(client: &Client, id: &str) -> Value {
@@ -118,17 +124,31 @@ async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Val
     }
 }
 
+async fn until_step(client: &Client, id: &str, step: u64) {
+    until(client, id, |job| job["progress"]["step"].as_u64() >= Some(step)).await;
+}
+
 async fn done(client: &Client, id: &str) -> Value {
     until(client, id, |job| job["status"] == "completed").await
 }
 
 async fn answer_to(client: &Client, model: &str, question: &str) -> Answer {
-    let messages = json!([{"role": "user", "content": question}]);
     let body = json!({
-        "model": model, "temperature": 0, "max_tokens": 24, "messages": messages,
+        "model": model, "temperature": 0, "max_tokens": 24, "messages": [{"role": "user", "content": question}],
         "chat_template_kwargs": {"enable_thinking": false},
     });
     client.post(CHAT, &body).await.unwrap()
+}
+
+async fn says_what_it_learned(client: &Client, model: &str, tide: usize) {
+    assert_eq!(said(&answer_to(client, model, &format!("How often is tide {tide}?")).await), ANSWER);
+}
+
+/// Checks that all steps are among a job's events, once each.
+fn has_each_step(events: &[Value]) {
+    let steps = events.iter().filter(|event| event["kind"] == "progress");
+    let steps: Vec<u64> = steps.map(|event| event["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
 }
 
 /// The events of a job, read from a stream that ends with the job.
@@ -164,11 +184,8 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         let id = start_job(&client, &job("tides", 40)).await;
         let events = events_of(&client, &id).await;
         let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
-        assert_eq!(
-            (kinds[0], kinds[1], *kinds.last().unwrap()),
-            ("queued", "started", "completed"),
-            "{kinds:?}"
-        );
+        let last = *kinds.last().unwrap();
+        assert_eq!((kinds[0], kinds[1], last), ("queued", "started", "completed"), "{kinds:?}");
         let steps: Vec<&Value> = events.iter().filter(|event| event["kind"] == "progress").collect();
         let loss = |event: &Value| event["loss"].as_f64().unwrap();
         let (first, last) = (steps[0], steps.last().unwrap());
@@ -176,21 +193,17 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         assert_eq!((steps.len(), &last["step"], &last["of"]), (80, &json!(80), &json!(80)), "{last}");
         assert!(last["held_out_loss"].as_f64().unwrap() < 0.5 && last["tokens"].as_u64().unwrap() > 1_000);
         let job = done(&client, &id).await;
-        assert_eq!((&job["result"], &job["adapter"]), (&json!("tiny:tides"), &json!("tides")), "{job}");
-        assert_eq!(said(&answer_to(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
-        assert_eq!(
-            said(&answer_to(&client, MODEL, "How often is tide 1?").await),
-            before,
-            "the model is as it was"
-        );
+        has!(job, {"result": "tiny:tides", "adapter": "tides"});
+        says_what_it_learned(&client, "tiny:tides", 1).await;
+        // The model is as it was.
+        assert_eq!(said(&answer_to(&client, MODEL, "How often is tide 1?").await), before);
         let page = client.get("/metrics").await.unwrap().text();
-        assert!(page.contains("tidegate_node_training_jobs{status=\"completed\"} 1"), "{page}");
-        assert!(page.contains("tidegate_node_training_steps_total 80"), "{page}");
+        says(&page, &["tidegate_node_training_jobs{status=\"completed\"} 1"]);
+        says(&page, &["tidegate_node_training_steps_total 80"]);
     }
     let (_process, client) = fixture.node("node").await;
-    assert_eq!(said(&answer_to(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
-    let jobs = client.get(JOBS).await.unwrap().json();
-    assert_eq!(jobs["data"][0]["status"], "completed", "{jobs}");
+    says_what_it_learned(&client, "tiny:tides", 1).await;
+    has!(client.get(JOBS).await.unwrap().json()["data"][0], {"status": "completed"});
 }
 
 #[tokio::test]
@@ -203,27 +216,15 @@ async fn a_node_that_is_killed_comes_to_the_same_weights() {
         done(&client, &id).await;
         weights(&fixture, "whole", &id)
     };
-    let id = {
-        let (mut process, client) = fixture.node("broken").await;
-        let id = start_job(&client, &request).await;
-        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
-        process.kill9().unwrap();
-        id
-    };
+    let id = fixture.killed("broken", &request, 25).await;
     let (_process, client) = fixture.node("broken").await;
-    let job = done(&client, &id).await;
-    assert_eq!(job["progress"]["step"], 120, "{job}");
-    assert!(
-        weights(&fixture, "broken", &id) == whole,
-        "other weights than those of a run that nobody broke off"
-    );
+    has!(done(&client, &id).await["progress"], {"step": 120});
+    assert!(weights(&fixture, "broken", &id) == whole, "not those of a run that nobody broke off");
     let events = events_of(&client, &id).await;
     let resumed = events.iter().find(|event| event["kind"] == "resumed").unwrap();
     assert!(resumed["step"].as_u64() >= Some(20) && resumed["step"].as_u64() < Some(120), "{resumed}");
-    let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
-    assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
-    let made = said(&crate::local_training::answer_to(&client, "tiny:tides", "How often is tide 2?").await);
-    assert_eq!(made, ANSWER);
+    has_each_step(&events);
+    says_what_it_learned(&client, "tiny:tides", 2).await;
 }
 
 #[tokio::test]
@@ -235,12 +236,10 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
         let id = start_job(&client, &request).await;
         done(&client, &id).await;
         let whole = weights(&fixture, "node", &id);
-        let mut again = request.clone();
-        again["replace"] = json!(true);
-        let id = start_job(&client, &again).await;
-        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
+        let id = start_job(&client, &with(request, json!({"replace": true}))).await;
+        until_step(&client, &id, 25).await;
         let paused = post_ok(&client, &format!("/v1/fine_tuning/jobs/{id}/pause")).await;
-        assert_eq!((&paused["status"], &paused["object"]), (&json!("paused"), &json!("fine_tuning.job")));
+        has!(paused, {"status": "paused", "object": "fine_tuning.job"});
         process.kill9().unwrap();
         (whole, id)
     };
@@ -252,14 +251,13 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
     let (_process, client) = fixture.node("node").await;
     assert_eq!(post_ok(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
     // Paused and resumed again halfway, where all completed work must be preserved.
-    until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(63)).await;
+    until_step(&client, &id, 63).await;
     post_ok(&client, &format!("{JOBS}/{id}/pause")).await;
     post_ok(&client, &format!("{JOBS}/{id}/resume")).await;
     done(&client, &id).await;
-    assert!(weights(&fixture, "node", &id) == whole, "other weights than those of a run that nobody paused");
+    assert!(weights(&fixture, "node", &id) == whole, "not those of a run that nobody paused");
     let events = events_of(&client, &id).await;
-    let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
-    assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
+    has_each_step(&events);
     let kinds = events.iter().filter_map(|event| event["kind"].as_str()).filter(|kind| *kind != "progress");
     let expected =
         ["queued", "started", "paused", "queued", "resumed", "paused", "queued", "resumed", "completed"];
@@ -270,9 +268,7 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
 async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
     let fixture = Fixture::new();
     let first = job("first", 15);
-    let mut on = job("on", 40);
-    on["init_adapter_dir"] = json!("sea/first");
-    on.as_object_mut().unwrap().remove("lora_rank");
+    let on = with(job("on", 40), json!({"init_adapter_dir": "sea/first", "lora_rank": null}));
     let (loss, whole) = {
         let (_process, client) = fixture.node("whole").await;
         let id = start_job(&client, &first).await;
@@ -285,15 +281,8 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
         for (name, value) in
             [("lora_rank", json!(4)), ("lora_alpha", json!(3)), ("target_modules", json!(["q_proj"]))]
         {
-            let mut other = on.clone();
-            other[name] = value;
-            let answer = client.post(SFT, &other).await.unwrap();
-            assert_eq!(
-                (answer.status, &answer.json()["error"]["param"]),
-                (400, &json!(name)),
-                "{}",
-                answer.text()
-            );
+            let answer = client.post(SFT, &with(on.clone(), json!({name: value}))).await.unwrap();
+            has!(answer.must_be(400).json()["error"], {"param": name});
         }
         let id = start_job(&client, &on).await;
         done(&client, &id).await;
@@ -304,71 +293,48 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
         let id = start_job(&client, &on).await;
         // By now the job has its own copy of the adapter from which it continues.
         std::fs::remove_dir_all(fixture.path(ADAPTERS).join("sea")).unwrap();
-        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(15)).await;
+        until_step(&client, &id, 15).await;
         process.kill9().unwrap();
         id
     };
     let (_process, client) = fixture.node("broken").await;
     let job = done(&client, &id).await;
-    assert_eq!((&job["init_adapter_dir"], &job["settings"]["lora_rank"]), (&json!("sea/first"), &json!(8)));
-    assert!(
-        weights(&fixture, "broken", &id) == whole,
-        "other weights than those of a run that nobody broke off"
-    );
+    has!(job, {"init_adapter_dir": "sea/first"});
+    has!(job["settings"], {"lora_rank": 8});
+    assert!(weights(&fixture, "broken", &id) == whole, "not those of a run that nobody broke off");
     let events = events_of(&client, &id).await;
     let began = events.iter().find(|event| event["kind"] == "progress").unwrap()["loss"].as_f64().unwrap();
-    assert!(
-        began < 2.0 * loss.max(0.5),
-        "it began at {began}, and the one that it goes on from ended at {loss}"
-    );
-    assert_eq!(
-        said(&crate::local_training::answer_to(&client, "tiny:on", "How often is tide 2?").await),
-        ANSWER
-    );
+    assert!(began < 2.0 * loss.max(0.5), "it began at {began}, and the one before ended at {loss}");
+    says_what_it_learned(&client, "tiny:on", 2).await;
 }
 
 #[tokio::test]
 async fn a_job_does_not_go_on_beside_another_model() {
     let fixture = Fixture::new();
-    let id = {
-        let (mut process, client) = fixture.node("node").await;
-        let id = start_job(&client, &job("tides", 500)).await;
-        until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(3)).await;
-        process.kill9().unwrap();
-        id
-    };
+    let id = fixture.killed("node", &job("tides", 500), 3).await;
     // One bit of one weight changes; the file's header stays the same.
     let path = fixture.path(MODEL).join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let (_process, client) = fixture.node("node").await;
-    let job = until(&client, &id, |job| job["status"] == "failed").await;
-    assert_eq!(job["error"]["code"], "base_changed", "{job}");
+    has!(until(&client, &id, |job| job["status"] == "failed").await["error"], {"code": "base_changed"});
     // Started again, the job trains against the current model.
-    done(&client, &start_job(&client, &crate::local_training::job("tides", 2)).await).await;
-    let capabilities = client.get("/v1/capabilities").await.unwrap().json();
-    assert_eq!(capabilities["training"]["kinds"], json!(["sft"]), "{capabilities}");
-}
-
-fn step_of(event: &Value) -> u64 {
-    event["step"].as_u64().unwrap()
+    done(&client, &start_job(&client, &job("tides", 2)).await).await;
+    has!(client.get("/v1/capabilities").await.unwrap().json()["training"], {"kinds": ["sft"]});
 }
 
 #[tokio::test]
 async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_turn() {
     let fixture = Fixture::new();
     let (_process, client) = fixture.node("node").await;
-    let mut long = job("long", 1);
     // One step over more data than this test could wait for.
     let mut texts = tides(200);
     for text in &mut texts {
         text["messages"][0]["content"] = json!("high tide, low tide, ".repeat(80));
     }
-    long["data"] = json!(texts);
-    long["batch_tokens"] = json!(2_048);
-    long["batch_size"] = json!(1_000);
-    let long = start_job(&client, &long).await;
+    let long = json!({"data": texts, "batch_tokens": 2_048, "batch_size": 1_000});
+    let long = start_job(&client, &with(job("long", 1), long)).await;
     let next = start_job(&client, &job("next", 2)).await;
     // The data has been read, and the step has started.
     let accept = [("accept", "text/event-stream")];
@@ -381,41 +347,33 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     let answer = answer_to(&client, MODEL, "How often is tide 3?").await;
     assert_eq!((answer.status, look(&client, &long).await["status"].as_str()), (200, Some("running")));
     let last = start_job(&client, &job("last", 2)).await;
-    let gone = client.delete(&format!("{JOBS}/{last}")).await.unwrap().json();
-    assert_eq!(gone["status"], "cancelled", "{gone}");
-    let answer = client.delete(&format!("{JOBS}/{long}")).await.unwrap();
-    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")), "{}", answer.text());
+    for gone in [last, long.clone()] {
+        let gone = client.delete(&format!("{JOBS}/{gone}")).await.unwrap().must_be(200).json();
+        has!(gone, {"status": "cancelled"});
+    }
     done(&client, &next).await;
     assert_eq!(look(&client, &long).await["progress"], Value::Null, "no step of it was done");
     let events = client.get(&format!("{JOBS}/{long}/events?after=2")).await.unwrap().json();
     assert_eq!((&events["data"][0]["kind"], &events["next"]), (&json!("cancelled"), &json!(3)), "{events}");
     fails(&client.delete(&format!("{JOBS}/{next}")).await.unwrap(), 409, "job_is_over");
     client.delete(&format!("{JOBS}/{next}?forget=true")).await.unwrap().must_be(200);
-    assert_eq!(client.get(&format!("{JOBS}/{next}")).await.unwrap().status, 404);
-    assert_eq!(answer_to(&client, "tiny:next", "x").await.status, 404, "what it made is gone, too");
+    client.get(&format!("{JOBS}/{next}")).await.unwrap().must_be(404);
+    // What it made is gone, too.
+    answer_to(&client, "tiny:next", "x").await.must_be(404);
 }
 
 #[tokio::test]
 async fn what_can_not_be_trained_is_refused_before_it_begins() {
     let fixture = Fixture::new();
     let (_process, client) = fixture.node("node").await;
-    let refused = async |change: &dyn Fn(&mut Value)| {
-        let mut request = job("tides", 1);
-        change(&mut request);
-        let answer = client.post(SFT, &request).await.unwrap();
-        (answer.status, answer.json()["error"].clone())
-    };
+    let asked = async |change: Value| client.post(SFT, &with(job("tides", 1), change)).await.unwrap();
     let lines = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n\nno line\n{\"messages\":[{\"role\":\"sea\"}]}";
-    let (status, error) = refused(&|request| request["data"] = json!(lines)).await;
+    let refused = asked(json!({"data": lines})).await;
+    fails(&refused, 400, "invalid_training_data");
+    let error = refused.json()["error"].clone();
     let message = error["message"].as_str().unwrap();
-    assert_eq!((status, &error["code"]), (400, &json!("invalid_training_data")), "{error}");
-    for named in [
-        "line 1: messages have no assistant message",
-        "line 3: isn't JSON",
-        "line 4: messages[0].role isn't one of",
-    ] {
-        assert!(message.contains(named), "{message}");
-    }
+    says(message, &["line 1: messages have no assistant message", "line 3: isn't JSON"]);
+    says(message, &["line 4: messages[0].role isn't one of"]);
     for (name, value, status) in [
         ("lora_rank", json!(1_000), 400),
         ("lr", json!("fast"), 400),
@@ -428,15 +386,12 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
         ("adapter", json!("../x"), 400),
         ("training_file", json!("file-1"), 400),
     ] {
-        let (found, error) = refused(&|request| request[name] = value.clone()).await;
-        assert_eq!((found, error["param"].as_str()), (status, Some(name)), "{error}");
+        has!(asked(json!({name: value})).await.must_be(status).json()["error"], {"param": name});
     }
     for path in ["/v1/train/d2l", "/v1/train/rl", "/v1/d2l/internalize"] {
         fails(&client.post(path, &json!({})).await.unwrap(), 501, "not_of_this_version");
     }
-    let mut preview = job("tides", 3);
-    preview["preview"] = json!(true);
-    let preview = client.post(SFT, &preview).await.unwrap().json();
+    let preview = asked(json!({"epochs": 3, "preview": true})).await.json();
     let outlook = &preview["outlook"];
     has(outlook, json!({"steps": 6, "texts": 6, "held_out_texts": 2}));
     assert!(outlook["memory_bytes"].as_u64() > outlook["parameters"].as_u64(), "{preview}");
@@ -463,10 +418,6 @@ async fn the_python_sdk_brings_files_and_has_models_tuned() {
     assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{stdout}");
     // The same job in the node's own format.
     let jobs = client.get(JOBS).await.unwrap().json();
-    let tuned = &jobs["data"][0];
-    assert_eq!(
-        (&tuned["status"], &tuned["settings"]["batch_size"]),
-        (&json!("completed"), &json!(4)),
-        "{tuned}"
-    );
+    has!(jobs["data"][0], {"status": "completed"});
+    has!(jobs["data"][0]["settings"], {"batch_size": 4});
 }

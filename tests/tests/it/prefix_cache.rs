@@ -11,8 +11,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::WITHIN;
-use crate::ask::{CHAT, said};
+use crate::ask::{CHAT, client_of, has, said, says, with};
 use crate::command::Cli;
 use crate::first_request::node;
 use crate::wait::until;
@@ -44,8 +43,7 @@ impl DiskNode {
         let options = options(root.path());
         let all: Vec<&str> = options.iter().map(String::as_str).chain(beside.iter().copied()).collect();
         let (process, base_url) = node(&all).await;
-        let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
-        Self { process, client }
+        Self { process, client: client_of(&base_url) }
     }
 
     async fn with_disk(root: &TempDir) -> Self {
@@ -57,13 +55,18 @@ impl DiskNode {
         (said(&answer), answer.json())
     }
 
+    /// It says this, and had none of the prompt cached.
+    async fn computes(&self, body: &Value, text: &str) {
+        let (said, answer) = self.answer(body).await;
+        assert_eq!((said.as_str(), number(&answer, CACHED)), (text, 0), "{answer}");
+    }
+
     /// A metric of the cache, by what follows its common prefix.
     async fn metric(&self, name: &str) -> u64 {
         let page = self.client.get("/metrics").await.unwrap().text();
         let name = format!("tidegate_node_disk_cache_{name} ");
-        let value =
-            page.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("{page}"));
-        value.parse().unwrap()
+        let value = page.lines().find_map(|line| line.strip_prefix(&name));
+        value.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
     }
 
     async fn wait_for_blocks(&self, blocks: u64) {
@@ -83,10 +86,7 @@ fn question(number: u32, salt: &str) -> Value {
 }
 
 fn sampled(number: u32) -> Value {
-    let mut body = question(number, "sampled");
-    body["temperature"] = json!(1.2);
-    body["seed"] = json!(11);
-    body
+    with(question(number, "sampled"), json!({"temperature": 1.2, "seed": 11}))
 }
 
 fn number(answer: &Value, at: &str) -> u64 {
@@ -140,9 +140,7 @@ async fn prefixes_survive_a_kill_and_answers_are_what_they_would_be_without() {
         }
         first.wait_for_blocks(stored).await;
         // Killed while it writes what this one says.
-        let mut endless = question(3, "a");
-        endless["stream"] = json!(true);
-        endless["ignore_eos"] = json!(true);
+        let endless = with(question(3, "a"), json!({"stream": true, "ignore_eos": true}));
         let mut stream = first.client.stream(CHAT, &endless).await.unwrap();
         assert!(stream.event().await.unwrap().is_some());
         first.process.kill9().unwrap();
@@ -184,15 +182,12 @@ async fn damaged_files_are_removed_and_computed_again_and_nobody_else_can_read_t
         fs::write(path, bytes).unwrap();
     }
     let second = DiskNode::with_disk(&root).await;
-    let (said, answer) = second.answer(&request).await;
-    assert_eq!((said, number(&answer, CACHED)), (expected.clone(), 0));
+    second.computes(&request, &expected).await;
     assert_eq!(second.metric("rejected_total").await, 1);
     drop(second);
     // Without its key, the node finds none of its prefixes.
     fs::remove_file(root.path().join("node/prefix-cache.key")).unwrap();
-    let third = DiskNode::with_disk(&root).await;
-    let (said, answer) = third.answer(&request).await;
-    assert_eq!((said, number(&answer, CACHED)), (expected, 0));
+    DiskNode::with_disk(&root).await.computes(&request, &expected).await;
 }
 
 #[tokio::test]
@@ -201,24 +196,18 @@ async fn a_purge_removes_one_salt_from_the_disk_and_leaves_the_other() {
     let first = DiskNode::with_disk(&root).await;
     let (expected, answer) = first.answer(&question(1, "a")).await;
     let blocks = filled(&answer);
-    let (_, other) = first.answer(&question(1, "b")).await;
-    assert_eq!(number(&other, CACHED), 0, "{other}");
+    first.computes(&question(1, "b"), &expected).await;
     first.wait_for_blocks(2 * blocks).await;
     drop(first);
     // What was only on disk is purged as well.
     let mut second = DiskNode::with_disk(&root).await;
     let receipt = second.purge("a").await;
-    assert_eq!(
-        (number(&receipt, "/disk_blocks"), number(&receipt, "/disk_bytes")),
-        (blocks, blocks * FILE_BYTES)
-    );
-    assert_eq!((number(&receipt, "/blocks"), files(&root).len() as u64), (0, blocks));
-    let nothing = second.purge("a").await;
-    assert_eq!((number(&nothing, "/disk_blocks"), number(&nothing, "/disk_bytes")), (0, 0));
+    has!(receipt, {"disk_blocks": blocks, "disk_bytes": blocks * FILE_BYTES, "blocks": 0});
+    assert_eq!(files(&root).len() as u64, blocks);
+    has!(second.purge("a").await, {"disk_blocks": 0, "disk_bytes": 0});
     second.process.kill9().unwrap();
     let third = DiskNode::with_disk(&root).await;
-    let (said, answer) = third.answer(&question(1, "a")).await;
-    assert_eq!((said, number(&answer, CACHED)), (expected, 0));
+    third.computes(&question(1, "a"), &expected).await;
     let (_, answer) = third.answer(&question(1, "b")).await;
     assert_eq!(number(&answer, CACHED), cacheable(&answer), "{answer}");
 }
@@ -272,30 +261,27 @@ async fn a_full_disk_ends_the_writing_with_one_warning_and_no_answer() {
     let stderr = node.process.stderr();
     assert_eq!(stderr.matches("takes no more blocks").count(), 1, "{stderr}");
     assert_eq!(files(&root).len() as u64, blocks, "nothing half written is left");
-    assert_eq!(number(&node.purge("a").await, "/disk_blocks"), blocks);
+    has!(node.purge("a").await, {"disk_blocks": blocks});
 }
 
 #[tokio::test]
 async fn a_disk_cache_that_can_not_be_is_refused_with_the_reason() {
     let root = tempfile::tempdir().unwrap();
-    let refused = |root: &TempDir, beside: &[&str], code: i32| {
+    let refused = |root: &TempDir, beside: &[&str], code: i32, why: &[&str]| {
         let options = options(root.path());
         let all = ["node", "--listen", "127.0.0.1:0"].into_iter().chain(options.iter().map(String::as_str));
-        Cli::new().run(&all.chain(beside.iter().copied()).collect::<Vec<_>>()).failed(code)
+        says(&Cli::new().run(&all.chain(beside.iter().copied()).collect::<Vec<_>>()).failed(code), why);
     };
-    let stderr = refused(&root, &["--prefix-cache-disk", "64", "--device", "cpu-tensors"], 2);
-    assert!(stderr.contains("--prefix-cache-disk") && stderr.contains("only cpu does"), "{stderr}");
-    let stderr = refused(&root, &["--prefix-cache", "somewhere"], 2);
-    assert!(stderr.contains("--prefix-cache-disk"), "{stderr}");
-    refused(&root, &["--prefix-cache-disk", "0"], 2);
+    let elsewhere = ["--prefix-cache-disk", "64", "--device", "cpu-tensors"];
+    refused(&root, &elsewhere, 2, &["--prefix-cache-disk", "only cpu does"]);
+    refused(&root, &["--prefix-cache", "somewhere"], 2, &["--prefix-cache-disk"]);
+    refused(&root, &["--prefix-cache-disk", "0"], 2, &[]);
     let shared = root.path().join("shared").display().to_string();
     let disk = ["--prefix-cache-disk", "64", "--prefix-cache", &shared];
     let _node = DiskNode::start(&root, &disk).await;
     let other = tempfile::tempdir().unwrap();
-    let stderr = refused(&other, &disk, 1);
-    assert!(stderr.contains("in use by another node"), "{stderr}");
+    refused(&other, &disk, 1, &["in use by another node"]);
     fs::set_permissions(other.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let open = other.path().display().to_string();
-    let stderr = refused(&other, &["--prefix-cache-disk", "64", "--prefix-cache", &open], 1);
-    assert!(stderr.contains("chmod 700"), "{stderr}");
+    refused(&other, &["--prefix-cache-disk", "64", "--prefix-cache", &open], 1, &["chmod 700"]);
 }

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::client::Client;
 use harness::hub::{Access, Fault, Hub, HubRequest, TOKEN};
 use harness::process::{Launch, tidegate, workspace};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, said, says};
+use crate::ask::{CHAT, client_of, has, said, says};
 use crate::command::{Cli, Done};
 use crate::first_request::{echo, node};
-use crate::wait::a_moment;
+use crate::wait::until;
 
 const MODEL: &str = "acme/tiny";
 const WEIGHTS: &str = "model.safetensors";
@@ -50,12 +49,10 @@ fn tiny(weights: &[u8]) -> Vec<(&str, &[u8])> {
 
 impl Fixture {
     fn new() -> Self {
-        let hub = Hub::start().unwrap();
-        let root = tempfile::tempdir().unwrap();
+        let (hub, root) = (Hub::start().unwrap(), tempfile::tempdir().unwrap());
         let mut fixture = Self { hub, root, cli: Cli::new() };
-        for (name, value) in fixture.environment() {
-            fixture.cli = fixture.cli.env(name, &value);
-        }
+        let with = |cli: Cli, (name, value): (&str, String)| cli.env(name, &value);
+        fixture.cli = fixture.environment().into_iter().fold(Cli::new(), with);
         fixture
     }
 
@@ -73,16 +70,40 @@ impl Fixture {
         fixture
     }
 
+    /// With a small model, and its weights.
+    fn tiny(seed: u32, bytes: u32) -> (Self, Vec<u8>) {
+        let weights = weights(seed, bytes);
+        (Self::with(&tiny(&weights)), weights)
+    }
+
     fn models(&self) -> PathBuf {
         self.root.path().join("models")
+    }
+
+    /// Where the model is, once it is here.
+    fn place(&self) -> PathBuf {
+        self.models().join("acme--tiny")
+    }
+
+    fn has_come(&self, weights: &[u8]) {
+        assert!(std::fs::read(self.place().join(WEIGHTS)).unwrap() == weights, "the weights differ");
     }
 
     fn pull(&self) -> Done {
         self.cli.run(&["pull", MODEL])
     }
 
+    /// A pull that fails with this code, and says all of this.
+    fn fails(&self, code: i32, parts: &[&str]) {
+        tells(&self.cli, &["pull", MODEL], code, parts);
+    }
+
     fn local(&self) -> Vec<Value> {
         self.cli.run(&["models", "local", "--json"]).lines()
+    }
+
+    fn local_names(&self) -> Vec<Value> {
+        self.local().iter().map(|model| model["name"].clone()).collect()
     }
 
     /// Requests for the bytes of a file, whichever server holds it.
@@ -103,6 +124,13 @@ impl Fixture {
     }
 }
 
+/// A command fails with this code, and says all of this on its standard error.
+fn tells(cli: &Cli, arguments: &[&str], code: i32, parts: &[&str]) {
+    let done = cli.run(arguments);
+    assert_eq!(done.code, code, "{done:?}");
+    says(&done.stderr, parts);
+}
+
 fn names(directory: &Path) -> Vec<String> {
     let Ok(listed) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<String> =
@@ -119,49 +147,42 @@ fn parts(fixture: &Fixture) -> Vec<(String, u64)> {
 
 #[test]
 fn a_model_is_pulled_once_and_then_shown_and_removed() {
-    let bytes = weights(1, 300_000);
-    let fixture = Fixture::with(&tiny(&bytes));
-    assert_eq!(
-        fixture.cli.run(&["models", "local"]).ok().trim(),
-        "No model is here. `tidegate pull qwen3:0.6b` brings one."
-    );
+    let (fixture, bytes) = Fixture::tiny(1, 300_000);
+    let none = "No model is here. `tidegate pull qwen3:0.6b` brings one.";
+    assert_eq!(fixture.cli.run(&["models", "local"]).ok().trim(), none);
     let done = fixture.pull();
     assert!(done.stderr.contains("4 files, 300.1 kB") && !done.stderr.contains('\r'), "{}", done.stderr);
     says(&done.ok(), &["acme/tiny is here: 4 files", "300.0 kB for the weights"]);
     let directory = fixture.models().join("acme--tiny");
     let here = ["config.json", "manifest.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"];
     assert_eq!(names(&directory), here);
-    assert_eq!(std::fs::read(directory.join(WEIGHTS)).unwrap(), bytes);
+    fixture.has_come(&bytes);
     // A second pull requests only the file list.
     fixture.hub.forget();
     fixture.pull().ok();
     let requests = fixture.hub.requests();
     assert_eq!((requests.len(), requests[0].path.as_str()), (1, "/api/models/acme/tiny/revision/main"));
 
-    let listed = fixture.local();
-    assert_eq!((listed.len(), listed[0]["name"].as_str()), (1, Some(MODEL)));
+    assert_eq!(fixture.local_names(), [MODEL]);
     // A key and a value of 16 bits for 2 heads of 16 in 2 layers: 256 bytes per token.
     let model = fixture.cli.run(&["models", "show", MODEL, "--json"]).json();
-    assert_eq!(model["thousand_tokens_bytes"], 256_000);
-    assert_eq!((&model["weights_bytes"], &model["context_tokens"]), (&300_000.into(), &4_096.into()));
+    has!(model, {"thousand_tokens_bytes": 256_000, "weights_bytes": 300_000, "context_tokens": 4_096});
+    has!(model, {"source": fixture.hub.origin()});
     assert_eq!(model["files"].as_array().unwrap().len(), 4);
-    assert_eq!(model["source"], fixture.hub.origin());
     let table = fixture.cli.run(&["models", "show", MODEL]).ok();
     assert!(table.contains("256.0 kB more for each 1,000 tokens") && table.contains(WEIGHTS), "{table}");
 
     fixture.cli.run(&["models", "rm", MODEL, "--yes"]).ok();
     assert!(!directory.exists() && fixture.local().is_empty());
-    for again in [["models", "rm", MODEL, "--yes"], ["models", "show", MODEL, "--yes"]] {
-        let done = fixture.cli.run(&again);
-        assert_eq!(done.code, 3, "{}", done.stderr);
+    for again in ["rm", "show"] {
+        fixture.cli.run(&["models", again, MODEL, "--yes"]).failed(3);
     }
     fixture.is_proper();
 }
 
 #[test]
 fn what_is_broken_off_goes_on_and_no_byte_comes_twice() {
-    let bytes = weights(2, 400_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, bytes) = Fixture::tiny(2, 400_000);
     fixture.hub.fail(WEIGHTS, &[Fault::BreakAfter(150_000), Fault::Status(503), Fault::BreakAfter(100_000)]);
     let done = fixture.pull();
     assert!(done.stderr.contains("Trying again in"), "{}", done.stderr);
@@ -169,14 +190,10 @@ fn what_is_broken_off_goes_on_and_no_byte_comes_twice() {
     let tries: Vec<(u64, u16)> =
         fixture.requests_for(WEIGHTS).iter().map(|request| (request.from, request.status)).collect();
     assert_eq!(tries, [(0, 200), (150_000, 503), (150_000, 206), (250_000, 206)]);
-    let whole: u64 = fixture
-        .requests_for(WEIGHTS)
-        .iter()
-        .filter(|request| request.status < 300)
-        .map(|request| request.body_bytes)
-        .sum();
-    assert_eq!(whole, 400_000);
-    assert_eq!(std::fs::read(fixture.models().join("acme--tiny").join(WEIGHTS)).unwrap(), bytes);
+    let requests = fixture.requests_for(WEIGHTS);
+    let whole = requests.iter().filter(|request| request.status < 300);
+    assert_eq!(whole.map(|request| request.body_bytes).sum::<u64>(), 400_000);
+    fixture.has_come(&bytes);
     fixture.is_proper();
 }
 
@@ -188,10 +205,8 @@ fn a_pull_that_gave_up_is_no_model_and_the_next_goes_on() {
     files.rotate_left(4);
     let fixture = Fixture::with(&files);
     fixture.hub.fail(WEIGHTS, &[Fault::BreakAfter(120_000), Fault::Status(404)]);
-    let done = fixture.pull();
-    assert_eq!(done.code, 3, "{}", done.stderr);
-    assert!(fixture.local().is_empty(), "half a model is none");
-    assert!(!fixture.models().join("acme--tiny").exists());
+    fixture.fails(3, &[]);
+    assert!(fixture.local().is_empty() && !fixture.place().exists(), "half a model is none");
     let kept = parts(&fixture);
     assert!(kept.iter().any(|(name, size)| name.starts_with(WEIGHTS) && *size == 120_000), "{kept:?}");
     fixture.hub.forget();
@@ -200,35 +215,27 @@ fn a_pull_that_gave_up_is_no_model_and_the_next_goes_on() {
     let small = ["config.json", "tokenizer.json", "tokenizer_config.json"];
     let again = small.iter().filter(|name| !fixture.requests_for(name).is_empty()).count();
     assert!(again <= 1, "what was whole is not fetched again");
-    assert_eq!(std::fs::read(fixture.models().join("acme--tiny").join(WEIGHTS)).unwrap(), bytes);
+    fixture.has_come(&bytes);
     assert_eq!(names(&fixture.models().join(".coming")), Vec::<String>::new());
     fixture.is_proper();
 }
 
 #[tokio::test]
 async fn an_interrupt_keeps_what_came() {
-    let bytes = weights(13, 200_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, _) = Fixture::tiny(13, 200_000);
     fixture.hub.fail(WEIGHTS, &[Fault::StallAfter(70_000)]);
     let launch = Launch::new(tidegate().unwrap()).args(["pull", MODEL]);
     let launch =
         fixture.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
     let mut process = launch.start().unwrap();
-    let has_come = || parts(&fixture).iter().any(|(name, size)| name.starts_with(WEIGHTS) && *size == 70_000);
-    tokio::time::timeout(WITHIN, async {
-        while !has_come() {
-            a_moment().await;
-        }
-    })
-    .await
-    .unwrap();
+    let has_come = |(name, size): &(String, u64)| name.starts_with(WEIGHTS) && *size == 70_000;
+    until("a part of the weights", async || parts(&fixture).iter().any(has_come)).await;
     // While one pull runs, a second one is refused.
-    let second = fixture.pull();
-    assert_eq!(second.code, 6, "{}", second.stderr);
+    fixture.fails(6, &[]);
     process.signal("INT").unwrap();
     let status = process.wait(WITHIN).await.unwrap();
     assert_eq!(status.code(), Some(130), "{}", process.stderr());
-    assert!(process.stderr().contains("the same command goes on from there"), "{}", process.stderr());
+    says(&process.stderr(), &["the same command goes on from there"]);
     fixture.hub.forget();
     fixture.pull().ok();
     assert_eq!(fixture.bytes_for(WEIGHTS), 130_000);
@@ -243,7 +250,7 @@ async fn a_node_without_a_key_is_talked_to_without_one() {
         says(&output.ok(), &["two words"]);
     }
     // Without an address, the command needs a key.
-    assert_eq!(Cli::new().run(&["run", "echo", "hello"]).code, 4);
+    Cli::new().run(&["run", "echo", "hello"]).failed(4);
     node.stop(WITHIN).await.unwrap();
 }
 
@@ -258,33 +265,27 @@ async fn a_node_runs_what_was_pulled_by_its_name() {
         (fixture.models().display().to_string(), fixture.root.path().join("node").display().to_string());
     let flags = ["--model", MODEL, "--models-dir", &models, "--data-dir", &data, "--kv-memory", "64"];
     let (_node, base_url) = node(&flags).await;
-    let client = Client::new(base_url.trim_end_matches("/v1")).within(WITHIN);
     let body = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
-    let answer = client.post(CHAT, &body).await.unwrap();
-    assert!(said(&answer).to_lowercase().contains("token"), "{}", answer.text());
+    let answer = client_of(&base_url).post(CHAT, &body).await.unwrap();
+    says(&said(&answer).to_lowercase(), &["token"]);
 }
 
 #[test]
 fn a_hub_that_knows_no_ranges_is_asked_for_the_whole() {
-    let bytes = weights(4, 200_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, bytes) = Fixture::tiny(4, 200_000);
     fixture.hub.fail(WEIGHTS, &[Fault::BreakAfter(50_000), Fault::IgnoreRange]);
     fixture.pull().ok();
-    assert_eq!(std::fs::read(fixture.models().join("acme--tiny").join(WEIGHTS)).unwrap(), bytes);
+    fixture.has_come(&bytes);
 }
 
 #[test]
 fn what_adds_up_to_something_else_is_refused_and_removed() {
     for file in [WEIGHTS, "tokenizer.json"] {
-        let bytes = weights(5, 100_000);
-        let fixture = Fixture::with(&tiny(&bytes));
+        let (fixture, _) = Fixture::tiny(5, 100_000);
         fixture.hub.fail(file, &[Fault::Corrupt]);
-        let done = fixture.pull();
-        assert_eq!(done.code, 9, "{}", done.stderr);
-        assert!(done.stderr.contains(file) && done.stderr.contains("It was removed"), "{}", done.stderr);
-        assert!(
-            fixture.local().is_empty() && !parts(&fixture).iter().any(|(name, _)| name.starts_with(file))
-        );
+        fixture.fails(9, &[file, "It was removed"]);
+        assert!(fixture.local().is_empty());
+        assert!(!parts(&fixture).iter().any(|(name, _)| name.starts_with(file)));
         fixture.pull().ok();
         fixture.is_proper();
     }
@@ -295,16 +296,13 @@ fn names_that_lead_out_of_the_directory_are_refused() {
     for hostile in ["../../evil.safetensors", "/tmp/evil.safetensors", "a\\..\\evil.gguf"] {
         let fixture =
             Fixture::with(&[("config.json", CONFIG.as_bytes()), (WEIGHTS, b"w"), (hostile, b"evil")]);
-        let done = fixture.pull();
-        assert_eq!(done.code, 9, "{}", done.stderr);
-        assert!(done.stderr.contains("outside of the model's directory"), "{}", done.stderr);
+        fixture.fails(9, &["outside of the model's directory"]);
         assert_eq!(fixture.hub.requests().len(), 1, "nothing but the list was asked for");
         assert!(fixture.local().is_empty());
     }
     let fixture = Fixture::new();
     for name in ["../evil", "a/../b", "a/b/c", "-a/b"] {
-        let done = fixture.cli.run(&["pull", "--", name]);
-        assert_eq!(done.code, 2, "{name}: {}", done.stderr);
+        fixture.cli.run(&["pull", "--", name]).failed(2);
     }
     assert!(fixture.hub.requests().is_empty() && !fixture.models().exists());
 }
@@ -312,47 +310,34 @@ fn names_that_lead_out_of_the_directory_are_refused() {
 #[test]
 fn a_pickle_is_never_fetched() {
     let fixture = Fixture::with(&[("config.json", CONFIG.as_bytes()), ("pytorch_model.bin", b"a pickle")]);
-    let done = fixture.pull();
-    assert_eq!(done.code, 9, "{}", done.stderr);
-    assert!(done.stderr.contains("runs code when it is read"), "{}", done.stderr);
+    fixture.fails(9, &["runs code when it is read"]);
     assert_eq!(fixture.hub.requests().len(), 1);
 }
 
 #[test]
 fn refusals_are_told_with_what_to_do() {
-    let bytes = weights(6, 10_000);
-    let fixture = Fixture::with(&tiny(&bytes));
-    let tell = |cli: &Cli, arguments: &[&str], code: i32, words: &str| {
-        let done = cli.run(arguments);
-        assert_eq!(done.code, code, "{}", done.stderr);
-        assert!(done.stderr.contains(words), "{}", done.stderr);
-    };
+    let (fixture, _) = Fixture::tiny(6, 10_000);
     let known = fixture.cli.clone().env("HF_TOKEN", TOKEN);
     fixture.hub.allow(MODEL, Access::Gated);
-    tell(&fixture.cli, &["pull", MODEL], 4, "accept its terms");
-    tell(&known, &["pull", MODEL], 5, "has not been let in");
+    tells(&fixture.cli, &["pull", MODEL], 4, &["accept its terms"]);
+    tells(&known, &["pull", MODEL], 5, &["has not been let in"]);
     fixture.hub.allow(MODEL, Access::Private);
-    tell(&fixture.cli, &["pull", MODEL], 4, "HF_TOKEN must be set");
-    tell(
-        &fixture.cli.clone().env("HF_TOKEN", "hf_of_somebody_else"),
-        &["pull", MODEL],
-        4,
-        "does not take the token",
-    );
-    tell(&known, &["pull", "acme/none"], 3, "acme/none");
+    tells(&fixture.cli, &["pull", MODEL], 4, &["HF_TOKEN must be set"]);
+    let strange = fixture.cli.clone().env("HF_TOKEN", "hf_of_somebody_else");
+    tells(&strange, &["pull", MODEL], 4, &["does not take the token"]);
+    tells(&known, &["pull", "acme/none"], 3, &["acme/none"]);
     fixture.hub.allow(MODEL, Access::Everybody);
-    tell(&fixture.cli, &["pull", MODEL, "--revision", "never"], 3, "no revision never");
-    tell(&fixture.cli, &["pull", "nothing-short"], 3, "qwen3:0.6b");
+    tells(&fixture.cli, &["pull", MODEL, "--revision", "never"], 3, &["no revision never"]);
+    tells(&fixture.cli, &["pull", "nothing-short"], 3, &["qwen3:0.6b"]);
     // What the settings don't allow is not requested, and the error names the setting.
-    tell(&fixture.cli.clone().env(ALLOW, "0"), &["pull", MODEL], 2, ALLOW);
-    tell(&fixture.cli, &["pull", MODEL, "--from", "nowhere"], 2, "isn't an address of a hub");
+    tells(&fixture.cli.clone().env(ALLOW, "0"), &["pull", MODEL], 2, &[ALLOW]);
+    tells(&fixture.cli, &["pull", MODEL, "--from", "nowhere"], 2, &["isn't an address of a hub"]);
     assert!(fixture.local().is_empty());
 }
 
 #[test]
 fn the_token_goes_to_the_hub_and_to_nobody_else() {
-    let bytes = weights(7, 10_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, bytes) = Fixture::tiny(7, 10_000);
     fixture.hub.allow(MODEL, Access::Private);
     let done = fixture.cli.clone().env("HF_TOKEN", TOKEN).run(&["pull", MODEL]);
     assert!(!done.stderr.contains(TOKEN) && !done.stdout.contains(TOKEN));
@@ -374,15 +359,15 @@ fn the_token_goes_to_the_hub_and_to_nobody_else() {
 
 #[test]
 fn a_terse_mirror_is_asked_for_each_file() {
-    let bytes = weights(8, 50_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, _) = Fixture::tiny(8, 50_000);
     fixture.hub.be_terse(MODEL);
     fixture.pull().ok();
     let heads = fixture.hub.requests().iter().filter(|request| request.method == "HEAD").count();
     assert_eq!(heads, 4);
     fixture.hub.fail(WEIGHTS, &[Fault::Corrupt]);
     fixture.cli.run(&["models", "rm", MODEL, "--yes"]).ok();
-    assert_eq!(fixture.pull().code, 9, "its word for a large file is held against the bytes");
+    // Its word for a large file is held against the bytes.
+    fixture.fails(9, &[]);
     fixture.is_proper();
 }
 
@@ -390,27 +375,21 @@ fn a_terse_mirror_is_asked_for_each_file() {
 fn one_packed_file_is_pulled_by_its_tag() {
     let (small, large) = (weights(9, 20_000), weights(10, 40_000));
     let fixture = Fixture::new();
-    fixture.hub.put(
-        "acme/tiny-GGUF",
-        &[("tiny-Q4_K_M.gguf", &small), ("tiny-Q8_0.gguf", &large), ("README.md", b"#")],
-    );
-    let done = fixture.cli.run(&["pull", "acme/tiny-GGUF"]);
-    assert_eq!(done.code, 2, "{}", done.stderr);
-    assert!(done.stderr.contains("tiny-q4_k_m, tiny-q8_0"), "{}", done.stderr);
+    let files: [(&str, &[u8]); 3] =
+        [("tiny-Q4_K_M.gguf", &small), ("tiny-Q8_0.gguf", &large), ("README.md", b"#")];
+    fixture.hub.put("acme/tiny-GGUF", &files);
+    tells(&fixture.cli, &["pull", "acme/tiny-GGUF"], 2, &["tiny-q4_k_m, tiny-q8_0"]);
     fixture.cli.run(&["pull", "acme/tiny-GGUF:Q8_0"]).ok();
     assert_eq!(names(&fixture.models().join("acme--tiny-GGUF--q8_0")), ["manifest.json", "tiny-Q8_0.gguf"]);
     fixture.cli.run(&["pull", "acme/tiny-GGUF", "--file", "tiny-Q4_K_M.gguf"]).ok();
-    let listed: Vec<String> =
-        fixture.local().iter().map(|model| model["name"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(listed, ["acme/tiny-GGUF:Q8_0", "acme/tiny-GGUF:tiny-q4_k_m"]);
-    assert_eq!(fixture.cli.run(&["pull", "acme/tiny-GGUF:q2_k"]).code, 3);
+    assert_eq!(fixture.local_names(), ["acme/tiny-GGUF:Q8_0", "acme/tiny-GGUF:tiny-q4_k_m"]);
+    fixture.cli.run(&["pull", "acme/tiny-GGUF:q2_k"]).failed(3);
     fixture.is_proper();
 }
 
 #[test]
 fn a_new_commit_fetches_only_what_changed() {
-    let bytes = weights(11, 60_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, bytes) = Fixture::tiny(11, 60_000);
     fixture.pull().ok();
     let mut files = tiny(&bytes);
     files[7] = ("tokenizer_config.json", br#"{"new":true}"#);
@@ -418,16 +397,15 @@ fn a_new_commit_fetches_only_what_changed() {
     fixture.hub.forget();
     fixture.pull().ok();
     assert_eq!((fixture.bytes_for(WEIGHTS), fixture.requests_for("tokenizer_config.json").len()), (0, 1));
-    let directory = fixture.models().join("acme--tiny");
-    assert_eq!(std::fs::read_to_string(directory.join("tokenizer_config.json")).unwrap(), r#"{"new":true}"#);
-    assert_eq!(std::fs::read(directory.join(WEIGHTS)).unwrap(), bytes);
+    let config = fixture.place().join("tokenizer_config.json");
+    assert_eq!(std::fs::read_to_string(config).unwrap(), r#"{"new":true}"#);
+    fixture.has_come(&bytes);
     fixture.is_proper();
 }
 
 #[test]
 fn programs_are_told_in_documents() {
-    let bytes = weights(12, 30_000);
-    let fixture = Fixture::with(&tiny(&bytes));
+    let (fixture, _) = Fixture::tiny(12, 30_000);
     fixture.hub.fail(WEIGHTS, &[Fault::BreakAfter(10_000), Fault::Status(429)]);
     let events = fixture.cli.run(&["pull", MODEL, "--json"]).lines();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();

@@ -11,7 +11,6 @@ use harness::client::{Answer, Client};
 use harness::process::{Launch, Process, free_address, tidegate, workspace};
 use harness::{Behaviour, Emulator, Entry, Outcome, sse};
 use serde_json::{Value, json};
-use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
 use crate::ask::{
@@ -20,6 +19,7 @@ use crate::ask::{
 };
 use crate::command::Cli;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, config};
+use crate::local_bad_models::speechless;
 use crate::wait::{found, until};
 
 pub const MODE: &str = "x-hybrie-execution-mode";
@@ -150,15 +150,6 @@ pub fn selected(answer: &Answer, mode: &str, backend: &str, because: Option<&str
 
 pub fn builtin() -> String {
     workspace().join("builtin/model").display().to_string()
-}
-
-/// A small model, and what becomes of its weights.
-fn synthetic(change: impl Fn(&str, &mut [f32])) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let mut made = SyntheticModel::smallest(1);
-    made.tensors.iter_mut().for_each(|(name, (_, numbers))| change(name, numbers));
-    made.write_plain(directory.path(), false).unwrap();
-    directory
 }
 
 fn deadline(milliseconds: u64) -> String {
@@ -432,11 +423,7 @@ async fn an_adapter_stays_here_unless_the_backend_has_it() {
 #[tokio::test]
 async fn a_long_prompt_and_a_failing_runtime_leave_and_a_wrong_request_does_not() {
     let emulator = Emulator::start(config()).await.unwrap();
-    let model = synthetic(|name, numbers| {
-        if name == "model.norm.weight" {
-            numbers.fill(f32::NAN);
-        }
-    });
+    let model = speechless();
     let model = model.path().display().to_string();
     let config = one_backend(&emulator, "hybrid", "model_map = {\"nan\" = \"tide-1\"}");
     let site =

@@ -7,7 +7,7 @@ use harness::{Behaviour, ToolMode, sse};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::wait::a_moment;
+use crate::wait::{a_moment, found};
 
 pub const CHAT: &str = "/v1/chat/completions";
 /// Priced in the catalogue, served by `openai`.
@@ -208,6 +208,20 @@ pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behav
 /// The words of a command, or of a list of them.
 pub fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
+}
+
+/// The answer to a post, once it has this status.
+pub async fn until_posted(client: &Client, path: &str, body: &Value, status: u16) -> Answer {
+    found(path, async || {
+        Some(client.post(path, body).await.unwrap()).filter(|answer| answer.status == status)
+    })
+    .await
+}
+
+/// Waits until a request is in the books that this client sees.
+pub async fn until_booked(client: &Client, trace: &str) {
+    let path = format!("/v2/requests/{trace}");
+    found(trace, async || Some(client.get(&path).await.unwrap()).filter(|answer| answer.status == 200)).await;
 }
 
 /// A client of a node, by the base URL that it has printed.

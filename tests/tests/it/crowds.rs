@@ -10,6 +10,7 @@ use harness::client::{Answer, Client};
 use harness::setting::number;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::ask::{CHAT, MINI, question};
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND};
@@ -17,23 +18,18 @@ use crate::wait::a_pause;
 
 /// Sends requests from this many concurrent clients, each of them one after the other.
 async fn crowd(gateway: &Gateway, clients: usize, each: usize) -> Vec<Answer> {
-    let tasks: Vec<_> = (0..clients)
-        .map(|_| {
-            let client = gateway.client();
-            tokio::spawn(async move {
-                let mut answers = Vec::new();
-                for _ in 0..each {
-                    answers.push(client.post(CHAT, &question(MINI)).await.unwrap());
-                }
-                answers
-            })
-        })
-        .collect();
-    let mut answers = Vec::new();
-    for client in tasks {
-        answers.extend(client.await.unwrap());
+    let mut tasks = JoinSet::new();
+    for _ in 0..clients {
+        let client = gateway.client();
+        tasks.spawn(async move {
+            let mut answers = Vec::new();
+            for _ in 0..each {
+                answers.push(client.post(CHAT, &question(MINI)).await.unwrap());
+            }
+            answers
+        });
     }
-    answers
+    tasks.join_all().await.concat()
 }
 
 pub fn wait_of(answer: &Answer) -> u64 {
@@ -131,25 +127,21 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
 
     let (started, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let sent = Arc::new(AtomicUsize::new(0));
-    let noise: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, is_over, sent) = (noisy.clone(), Arc::clone(&is_over), Arc::clone(&sent));
-            tokio::spawn(async move {
-                let mut answers = Vec::new();
-                while !is_over.load(Ordering::Relaxed) || sent.load(Ordering::Relaxed) < 100 * LIMIT {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                    answers.push(client.post(CHAT, &question(MINI)).await.unwrap());
-                }
-                answers
-            })
-        })
-        .collect();
+    let mut noise = JoinSet::new();
+    for _ in 0..8 {
+        let (client, is_over, sent) = (noisy.clone(), Arc::clone(&is_over), Arc::clone(&sent));
+        noise.spawn(async move {
+            let mut answers = Vec::new();
+            while !is_over.load(Ordering::Relaxed) || sent.load(Ordering::Relaxed) < 100 * LIMIT {
+                sent.fetch_add(1, Ordering::Relaxed);
+                answers.push(client.post(CHAT, &question(MINI)).await.unwrap());
+            }
+            answers
+        });
+    }
     let loud = times(&neighbour, QUESTIONS).await;
     is_over.store(true, Ordering::Relaxed);
-    let mut answers = Vec::new();
-    for client in noise {
-        answers.extend(client.await.unwrap());
-    }
+    let answers = noise.join_all().await.concat();
     let minutes = started.elapsed().as_secs_f64() / 60.0;
     let (served, refused) = (of_status(&answers, 200), of_status(&answers, 429));
     let at = |times: &[Duration], percent: usize| times[times.len() * percent / 100];

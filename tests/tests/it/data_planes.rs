@@ -19,7 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, fails, has, problem, question, refused, says, scripted, trace_of, with};
+use crate::ask::{
+    CHAT, MINI, fails, has, problem, question, refused, says, scripted, trace_of, until_booked, with,
+};
 use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, config, id_of, sums};
@@ -317,10 +319,7 @@ async fn serves_without_its_control_plane(control: Gateway) {
     traces.push(plane.served(&key).await);
     // What clients know of their requests is known here, too.
     let own = plane.with_key(&control.founded.admin_key);
-    until("the data plane's own books", async || {
-        own.get(&format!("/v2/requests/{}", traces[4])).await.unwrap().status == 200
-    })
-    .await;
+    until_booked(&own, &traces[4]).await;
 
     plane.regains(&mut control).await;
     settled(&control, &traces).await;
@@ -471,10 +470,7 @@ async fn one_workspace_knows_nothing_of_another() {
     let trace = others.served(&other_key).await;
     refused(&plane.chat(&other_key, &question(MINI)).await, 401, "invalid_api_key");
     refused(&others.chat(&key, &question(MINI)).await, 401, "invalid_api_key");
-    until("the other's books", async || {
-        of_other.get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
-    })
-    .await;
+    until_booked(&of_other, &trace).await;
     problem(&control.admin().get(&format!("/v2/requests/{trace}")).await.unwrap(), 404, "not_found");
     for strange in ["bittern", "heronry", &other.workspace_id] {
         assert!(!plane.wire.has(strange), "{strange}");

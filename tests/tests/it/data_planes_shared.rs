@@ -3,7 +3,7 @@
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, has, problem, question, refused, says, trace_of};
+use crate::ask::{CHAT, MINI, has, problem, question, refused, says, trace_of, until_booked};
 use crate::batches;
 use crate::command::{Cli, Done};
 use crate::data_planes::{Plane, Wire, heronry, invite, joined, settled};
@@ -75,13 +75,6 @@ fn is_refused(done: &Done, why: &[&str]) {
     says(&done.stderr, why);
 }
 
-async fn booked(control: &Gateway, admin: &str, trace: &str) {
-    until("the record of a workspace", async || {
-        control.with_key(admin).get(&format!("/v2/requests/{trace}")).await.unwrap().status == 200
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     let (mut control, mut plane, key) = joined(Gateway::start().await).await;
@@ -93,7 +86,7 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     let other_trace = plane.served(&other_key).await;
     let again = plane.served(&key).await;
     for (admin, trace) in [(&admin, &trace), (&other_admin, &other_trace), (&admin, &again)] {
-        booked(&control, admin, trace).await;
+        until_booked(&control.with_key(admin), trace).await;
     }
     assert_eq!((control.calls(OWN).len(), control.calls(OWN_SECOND).len()), (2, 1));
 
@@ -127,8 +120,8 @@ async fn two_workspaces_at_one_data_plane_know_nothing_of_each_other() {
     plane.crash().await;
     let (trace, other_trace) = (plane.served(&key).await, plane.served(&other_key).await);
     plane.regains(&mut control).await;
-    booked(&control, &admin, &trace).await;
-    booked(&control, &other_admin, &other_trace).await;
+    until_booked(&control.admin(), &trace).await;
+    until_booked(&control.with_key(&other_admin), &other_trace).await;
 
     // One is revoked: the other is served on, with its budgets, and its records arrive.
     let budgeted = configure(&control).await;

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::WITHIN;
 use crate::ask::{CHAT, LLAMA, MINI, question, scripted, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, found};
 
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 /// How often a client asks in that time that pauses for ten milliseconds after each answer.
@@ -285,16 +285,12 @@ async fn a_change_is_live_everywhere_within_a_second_under_load() {
 async fn no_mixture(fleet: &Fleet, truth: &Truth, served: u64) {
     let gateway = &fleet.gateway;
     // The requests that polled for the changes are in the books, too; only the others are waited for.
-    let deadline = Instant::now() + WITHIN;
-    let rows = loop {
+    let rows = found("all in the books", async || {
         let mut rows = gateway.requests(1_000).await;
         rows.retain(|row| row["resolved_model"] == MINI && row["outcome"] == "completed");
-        if rows.len() as u64 >= served {
-            break rows;
-        }
-        assert!(Instant::now() < deadline, "{} of {served} are in the books", rows.len());
-        a_moment().await;
-    };
+        Some(rows).filter(|rows| rows.len() as u64 >= served)
+    })
+    .await;
     let (mut checked, mut versions) = (0, BTreeMap::<u64, u64>::new());
     for row in rows {
         let whole = gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await;
@@ -332,10 +328,8 @@ async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     let served = load.end().await;
     let reached = fleet.gateway.emulator.journal().len() as u64 - before;
     let sums = fleet.gateway.wait_for_usage(before + reached).await;
-    println!(
-        "{restarts} restarts beside {served} requests, {reached} upstream; booked: {}",
-        sums["requests"]
-    );
+    let booked = &sums["requests"];
+    println!("{restarts} restarts beside {served} requests, {reached} upstream; booked: {booked}");
     assert_eq!(sums["requests"], before + reached, "each upstream call is booked once: {sums}");
     assert_eq!((reached, &sums["failed_requests"]), (served, &json!(0)), "a request failed: {sums}");
     assert_eq!(fleet.gateway.emulator.violations(), []);
@@ -348,10 +342,7 @@ async fn a_silent_database_holds_nobody_up() {
     let server = Server::shared().await.unwrap();
     let relay = Relay::start(server.address()).await.unwrap();
     let url = relay.url(&server.database(&format!("silent_{}", std::process::id())).await.unwrap());
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    let gateway = Gateway::with(config(), &environment).await;
+    let gateway = Gateway::on_database(&url, &[]).await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.wait_for_usage(1).await;

@@ -6,8 +6,9 @@ use harness::Behaviour;
 use harness::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, problem, question, with};
-use crate::gateway::{Gateway, NODE, OWN_SECOND, config};
+use crate::ask::{CHAT, MINI, has, problem, question, says, with};
+use crate::audit::entries;
+use crate::gateway::{Gateway, NODE, OWN_SECOND};
 use crate::replays::{ALIASES, Moved, REQUESTS, put, stored};
 use crate::wait::found;
 
@@ -16,23 +17,19 @@ const NODES: &str = "/v2/byoc/nodes";
 
 /// The details of the audit's entries of this action, newest first.
 async fn audited(gateway: &Gateway, action: &str) -> Vec<String> {
-    let audit = gateway.get("/v2/audit?limit=100").await;
-    let entries = audit["data"].as_array().unwrap();
-    let of_action = entries.iter().filter(|entry| entry["action"] == action);
-    of_action.map(|entry| entry["detail"].as_str().unwrap().to_owned()).collect()
+    let entries = entries(gateway, action).await;
+    entries.iter().map(|entry| entry["detail"].as_str().unwrap().to_owned()).collect()
 }
 
 #[tokio::test]
 async fn labels_and_models_that_routes_choose_a_node_by_are_gated() {
     let moved = Moved::start().await;
     let gateway = &moved.gateway;
-    gateway
-        .route(json!({"scope": {"model": MINI}, "profiles": ["byoc", "byok"], "node_labels": ["gpu"]}))
-        .await;
+    gateway.route(of_labelled_nodes()).await;
     let path = format!("{NODES}/{}", moved.node);
     let labelled = json!({"labels": ["gpu"]});
     let refused = problem(&gateway.patched(&path, labelled.clone()).await, 409, "replay_required");
-    assert!(refused["detail"].as_str().unwrap().contains(&moved.node), "{refused}");
+    says(refused["detail"].as_str().unwrap(), &[&moved.node]);
     // What no route looks at, and what leaves it as it is.
     for change in [
         json!({"labels": ["cpu"]}),
@@ -56,8 +53,7 @@ async fn labels_and_models_that_routes_choose_a_node_by_are_gated() {
 
     assert_eq!(moved.run(json!({})).await["verdict"], "passed");
     gateway.patch(&path, labelled).await;
-    let reason = "?override_reason=it+is+the+same+machine";
-    assert_eq!(gateway.admin().post(&format!("{NODES}{reason}"), &new).await.unwrap().status, 201);
+    gateway.make(&format!("{NODES}?override_reason=it+is+the+same+machine"), new).await;
     // Nothing of it moved any more than the report lets.
     assert!(audited(gateway, "replay.override").await.is_empty());
 }
@@ -78,8 +74,8 @@ async fn a_policy_that_leaves_a_node_alone_is_gated() {
     problem(&gateway.patched(&path, json!({"profiles": ["byoc"]})).await, 409, "replay_required");
     problem(&put(&admin, &path, &alone).await, 409, "replay_required");
     gateway.patch(&path, json!({"allowed_models": [MINI]})).await;
-    let reason = "?override_reason=a+leak+at+the+provider";
-    assert_eq!(gateway.patched(&format!("{path}{reason}"), json!({"profiles": ["byoc"]})).await.status, 200);
+    let override_path = format!("{path}?override_reason=a+leak+at+the+provider");
+    gateway.patch(&override_path, json!({"profiles": ["byoc"]})).await;
     let said = audited(gateway, "replay.override").await;
     assert!(said[0].starts_with("a leak at the provider (100 % of openai/gpt-4o-mini"), "{said:?}");
     // A policy may hide a node, too: without it the route leads there.
@@ -136,11 +132,15 @@ async fn a_report_lets_a_credential_go() {
     gateway.remove(&path).await;
 }
 
+fn of_labelled_nodes() -> Value {
+    json!({"scope": {"model": MINI}, "profiles": ["byoc", "byok"], "node_labels": ["gpu"]})
+}
+
 /// A route that prefers labelled nodes, and a label: either moves nothing alone, and both together move everything.
 async fn of_two_changes_one_is_refused(moved: &Moved) {
     let gateway = &moved.gateway;
     let node = format!("{NODES}/{}", moved.node);
-    let route = json!({"scope": {"model": MINI}, "profiles": ["byoc", "byok"], "node_labels": ["gpu"]});
+    let route = of_labelled_nodes();
     for round in 0..10 {
         let admin = gateway.admin();
         let (created, labelled) = tokio::join!(
@@ -165,7 +165,9 @@ async fn of_two_changes_one_is_refused(moved: &Moved) {
 #[cfg(feature = "broker")]
 #[tokio::test]
 async fn changes_at_the_same_time_do_not_pass_each_other() {
-    of_two_changes_one_is_refused(&Moved::start().await).await;
+    let moved = Moved::start().await;
+    of_two_changes_one_is_refused(&moved).await;
+    all_are_written(&moved).await;
 }
 
 #[cfg(feature = "broker")]
@@ -174,16 +176,11 @@ async fn changes_at_the_same_time_do_not_pass_each_other_on_postgresql() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::own(directory.path()).await.unwrap();
     let url = server.database("moves").await.unwrap();
-    let key_file = directory.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    of_two_changes_one_is_refused(&Moved::of(Gateway::with(config(), &environment).await).await).await;
+    of_two_changes_one_is_refused(&Moved::of(Gateway::on_database(&url, &[]).await).await).await;
 }
 
 /// Each change makes the checks of the others stale, and yet all are written.
-#[cfg(feature = "broker")]
-#[tokio::test]
-async fn changes_at_the_same_time_are_all_written() {
-    let moved = Moved::start().await;
+async fn all_are_written(moved: &Moved) {
     let admin = moved.gateway.admin();
     let routes = (0..16).map(|number| {
         let route = json!({"scope": {"model": format!("model-{number}")}, "profiles": ["byok"]});
@@ -191,7 +188,7 @@ async fn changes_at_the_same_time_are_all_written() {
         async move { admin.post("/v2/routes", &route).await.unwrap() }
     });
     for made in join_all(routes).await {
-        assert_eq!(made.status, 201, "{}", made.text());
+        made.must_be(201);
     }
 }
 
@@ -236,13 +233,11 @@ async fn a_canary_that_a_report_let_through_is_withdrawn_once_the_node_turns_bad
     gateway.emulator.script(NODE, [Behaviour { times: Some(10_000), ..Behaviour::status(500) }]);
     let withdrawn = found("the canary to be withdrawn", async || {
         profiles().await;
-        let now = gateway.get(&path).await;
-        (!now["withdrawn_canary"].is_null()).then_some(now)
+        Some(gateway.get(&path).await).filter(|now| !now["withdrawn_canary"].is_null())
     })
     .await;
-    let why = &withdrawn["withdrawn_canary"];
-    assert_eq!((&why["release_id"], &why["automatic"]), (&json!(release), &json!(true)), "{withdrawn}");
-    assert!(withdrawn["canary"].is_null() && withdrawn["release_id"] == active, "{withdrawn}");
+    has(&withdrawn["withdrawn_canary"], json!({"release_id": release, "automatic": true}));
+    has(&withdrawn, json!({"canary": null, "release_id": active}));
     let is_back = |all: &[(u16, Option<String>)]| {
         all.iter().all(|(status, profile)| *status == 200 && profile.as_deref() == Some("byok"))
     };

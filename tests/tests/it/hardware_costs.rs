@@ -10,7 +10,7 @@ use harness::process::{Launch, free_address, tidegate};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::{has, question, says};
+use crate::ask::{has, question, says, with};
 use crate::command::Cli;
 use crate::gateway::{Gateway, LOCAL_MODEL, config, row};
 use crate::wait::{found, until};
@@ -18,13 +18,9 @@ use crate::wait::{found, until};
 const HOUR_MS: u64 = 3_600_000;
 const COSTS: &str = "/v2/byoc/costs";
 
-/// A node that is played by the test: its id, and a client with its credential.
-async fn joined(gateway: &Gateway, name: &str) -> (String, Client) {
-    let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
-    let body = json!({"token": token["token"], "base_url": gateway.emulator.base_url()});
-    let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().json();
-    let client = Client::new(gateway.origin.clone()).bearer(joined["credential"].as_str().unwrap());
-    (joined["node_id"].as_str().unwrap().to_owned(), client.within(WITHIN))
+/// A cost of 1.20 USD for an hour.
+fn hourly() -> Value {
+    json!({"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64})
 }
 
 async fn beat(node: &Client, counters: Value) {
@@ -47,8 +43,8 @@ fn record(number: u8, model: &str, adapter: Option<&str>, took_ms: u64) -> Value
 }
 
 async fn report(node: &Client, records: &[Value]) -> Value {
-    let kept = node.post("/v2/byoc/nodes/records", &json!({"records": records})).await.unwrap().must_be(200);
-    kept.json()["kept"].clone()
+    let records = json!({"records": records});
+    node.post("/v2/byoc/nodes/records", &records).await.unwrap().must_be(200).json()["kept"].clone()
 }
 
 /// A model of the catalogue that several providers sell by the token.
@@ -71,19 +67,12 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     let gateway = Gateway::start().await;
     let model = sold_model(&gateway).await;
     let name = model["model"].as_str().unwrap();
-    let (id, node) = joined(&gateway, "rack").await;
+    let (id, node) = gateway.played("rack", &gateway.emulator.base_url()).await;
     let free = gateway.get(COSTS).await;
-    assert_eq!(
-        (&free["total"]["hardware_cost_micros"], &free["nodes"][0]["cost"]),
-        (&Value::Null, &Value::Null)
-    );
+    has(&free["total"], json!({"hardware_cost_micros": null}));
+    has(&free["nodes"][0], json!({"cost": null}));
 
-    gateway
-        .patch(
-            &format!("/v2/byoc/nodes/{id}"),
-            json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}}),
-        )
-        .await;
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": hourly()})).await;
     // It was up for an hour, a quarter of it busy, and took 200 Wh.
     let since = now_ms() - HOUR_MS;
     let counters = |up_ms: u64| json!({"since_unix_ms": since, "up_ms": up_ms, "busy_ms": up_ms / 4, "energy_mj": up_ms * 200});
@@ -95,29 +84,25 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     assert_eq!(report(&node, &records).await, 0);
 
     let by_adapter = gateway.get("/v2/usage?group_by=adapter").await;
-    let law = row(&by_adapter["data"], "adapter", "law");
-    assert_eq!((&law["requests"], &law["output_tokens"]), (&json!(1), &json!(1_000_000)), "{by_adapter}");
+    has(&row(&by_adapter["data"], "adapter", "law"), json!({"requests": 1, "output_tokens": 1_000_000}));
 
     let costs = gateway.get(COSTS).await;
     let shown = &costs["nodes"][0];
     assert_eq!(shown["hours_up"], 1.0, "{shown}");
     has(shown, json!({"utilisation": 0.25, "energy_wh": 200.0, "wh_per_million_tokens": 200.0 / 6.0}));
-    has(shown, json!({"hardware_cost_micros": 1_200_000}));
-    assert_eq!(shown["micros_per_million_tokens"], 200_000, "1.20 USD for six million tokens");
+    // 1.20 USD for six million tokens.
+    has(shown, json!({"hardware_cost_micros": 1_200_000, "micros_per_million_tokens": 200_000}));
     has(shown, json!({"requests": 2, "input_tokens": 4_000_000, "output_tokens": 2_000_000}));
-    assert_eq!(shown["tokens_per_busy_day"], 6_000_000 * 24 * 4);
+    has(shown, json!({"tokens_per_busy_day": 6_000_000 * 24 * 4}));
     // Three quarters of the time were the plain model's.
     let models = shown["models"].as_array().unwrap();
-    let shares: Vec<_> = models
-        .iter()
-        .map(|model| (model["adapter"].clone(), model["hardware_cost_micros"].clone()))
-        .collect();
-    assert_eq!(shares, [(Value::Null, json!(900_000)), (json!("law"), json!(300_000))]);
+    let share = |model: &Value| json!([model["adapter"], model["hardware_cost_micros"]]);
+    assert!(models.iter().map(share).eq([json!([null, 900_000]), json!(["law", 300_000])]), "{shown}");
     assert_eq!(costs["models"], shown["models"], "one node is the fleet");
 
     stand_beside(&model, models, shown);
     let one = gateway.get(&format!("/v2/byoc/nodes/{id}/costs?window=24h")).await;
-    assert_eq!(one["nodes"][0]["hardware_cost_micros"], 1_200_000);
+    has(&one["nodes"][0], json!({"hardware_cost_micros": 1_200_000}));
 
     owed_nothing(&gateway, &id).await;
 }
@@ -138,10 +123,8 @@ fn stand_beside(model: &Value, models: &[Value], shown: &Value) {
         let day = shown["tokens_per_day"].as_u64().unwrap() as f64 / 2.0 * 900_000.0 / would as f64;
         assert!((even / day - 1.0).abs() < 0.001, "{even} and {day}");
     }
-    assert!(
-        providers.is_sorted_by_key(|provider| provider["would_cost_micros"].as_u64()),
-        "the cheapest comes first"
-    );
+    let would_cost = |provider: &Value| provider["would_cost_micros"].as_u64();
+    assert!(providers.is_sorted_by_key(would_cost), "the cheapest comes first");
 }
 
 /// Providers charge more for long prompts: what they would have cost is counted request by request.
@@ -158,16 +141,13 @@ async fn long_prompts_stand_beside_what_providers_charge_for_long_ones() {
         .find(|(_, offer)| offer["long_prompt"]["above_tokens"].as_u64() > Some(100_000))
         .unwrap_or_else(|| panic!("no price of long prompts: {book}"));
     let above = offer["long_prompt"]["above_tokens"].as_u64().unwrap();
-    let (id, node) = joined(&gateway, "rack").await;
-    let cost = json!({"cost": {"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64}});
-    gateway.patch(&format!("/v2/byoc/nodes/{id}"), cost).await;
+    let (id, node) = gateway.played("rack", &gateway.emulator.base_url()).await;
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": hourly()})).await;
     let counters =
         json!({"since_unix_ms": now_ms() - HOUR_MS, "up_ms": HOUR_MS, "busy_ms": HOUR_MS, "energy_mj": null});
     beat(&node, counters).await;
     let of = |number: u8, input: u64| {
-        let mut record = record(number, name, None, 1_000);
-        (record["input_tokens"], record["output_tokens"]) = (json!(input), json!(1_000_000));
-        record
+        with(record(number, name, None, 1_000), json!({"input_tokens": input, "output_tokens": 1_000_000}))
     };
     // One has just as many as the usual price is for.
     report(&node, &[of(1, above), of(2, above + 1_000_000), of(3, 10)]).await;
@@ -216,19 +196,16 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
     let path = format!("/v2/byoc/nodes/{id}");
     let set = |options: &[&str]| gateway.cli().run(&[&["nodes", "set", &id], options].concat());
     set(&["--cost-per-hour", "1.20"]).ok();
-    assert_eq!(
-        gateway.get(&path).await["cost"],
-        json!({"kind": "cloud", "nano_usd_per_hour": 1_200_000_000_u64})
-    );
+    has(&gateway.get(&path).await, json!({"cost": hourly()}));
     set(&["--price", "2400", "--months", "36", "--watts", "350", "--kwh-price", "0.30"]).ok();
     let owned = json!({
         "kind": "owned", "price_nano_usd": 2_400_000_000_000_u64, "months": 36, "watts_busy": 350, "nano_usd_per_kwh": 300_000_000,
     });
-    assert_eq!(gateway.get(&path).await["cost"], owned);
+    has(&gateway.get(&path).await, json!({"cost": owned}));
     set(&["--watts-idle", "60"]).ok();
-    assert_eq!(gateway.get(&path).await["cost"]["watts_idle"], 60);
     set(&["--name", "shelf"]).ok();
-    assert_eq!(gateway.get(&path).await["cost"]["months"], 36, "what is left out stays");
+    // What is left out stays.
+    has(&gateway.get(&path).await["cost"], json!({"watts_idle": 60, "months": 36}));
     says(&gateway.cli().run(&["export"]).ok(), &["price_nano_usd = 2400000000000"]);
 
     for (cost, param) in [
@@ -236,18 +213,19 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
         (json!({"watts_busy": 9_000_000}), "cost.watts_busy"),
         (json!({"nano_usd_per_kwh": u64::MAX}), "cost.nano_usd_per_kwh"),
     ] {
-        let refused = gateway.patched(&path, json!({"cost": cost})).await;
-        assert_eq!((refused.status, &refused.json()["param"]), (400, &json!(param)), "{}", refused.text());
+        has(
+            &gateway.patched(&path, json!({"cost": cost})).await.must_be(400).json(),
+            json!({"param": param}),
+        );
     }
     gateway.patched(&path, json!({"cost": {"kind": "borrowed"}})).await.must_be(400);
     let refused = gateway.admin().get(&format!("{COSTS}?compare=nobody/nothing")).await.unwrap();
-    assert_eq!((refused.status, &refused.json()["param"]), (400, &json!("compare")), "{}", refused.text());
+    has(&refused.must_be(400).json(), json!({"param": "compare"}));
 
     set(&["--no-cost"]).ok();
-    assert_eq!(gateway.get(&path).await["cost"], Value::Null);
+    has(&gateway.get(&path).await, json!({"cost": null}));
     says(&gateway.cli().run(&["nodes", "costs"]).ok(), &["shelf"]);
-    let other = gateway.cli().run(&["nodes", "set", &id, "--cost-per-hour", "1", "--price", "2"]).failed(2);
-    assert!(other.contains("--price"), "{other}");
+    says(&set(&["--cost-per-hour", "1", "--price", "2"]).failed(2), &["--price"]);
 }
 
 #[cfg(feature = "control")]
@@ -255,29 +233,19 @@ async fn a_cost_is_stated_changed_of_kind_and_refused_with_the_field_at_fault() 
 async fn a_node_that_reports_nothing_itself_is_known_by_the_gateways_records() {
     let gateway = Gateway::start().await;
     let id = gateway.node("rack", &[LOCAL_MODEL]).await;
-    gateway
-        .patch(
-            &format!("/v2/byoc/nodes/{id}"),
-            json!({"cost": {"kind": "owned", "price_nano_usd": 1_000_000_000_000_000_u64, "months": 1}}),
-        )
-        .await;
+    let cost = json!({"kind": "owned", "price_nano_usd": 1_000_000_000_000_000_u64, "months": 1});
+    gateway.patch(&format!("/v2/byoc/nodes/{id}"), json!({"cost": cost})).await;
     gateway.chat_ok(&question(LOCAL_MODEL)).await;
     gateway.wait_for_usage(1).await;
-    let costs = gateway
-        .get(&format!("{COSTS}?compare={}", sold_model(&gateway).await["model"].as_str().unwrap()))
-        .await;
+    let model = sold_model(&gateway).await;
+    let costs = gateway.get(&format!("{COSTS}?compare={}", model["model"].as_str().unwrap())).await;
     let shown = &costs["nodes"][0];
     let tokens = shown["input_tokens"].as_u64().unwrap() + shown["output_tokens"].as_u64().unwrap();
     assert!(tokens > 0, "{shown}");
     let cost = shown["hardware_cost_micros"].as_i64().unwrap();
     assert!(cost > 0, "a million USD a month is something within seconds: {shown}");
-    assert_eq!(shown["power_by"], "not_counted");
-    assert_eq!(
-        (&shown["utilisation"], &shown["energy_wh"]),
-        (&Value::Null, &Value::Null),
-        "it counts neither"
-    );
-    assert_eq!(shown["models"][0]["hardware_cost_micros"], cost);
+    has(shown, json!({"power_by": "not_counted", "utilisation": null, "energy_wh": null}));
+    has(&shown["models"][0], json!({"hardware_cost_micros": cost}));
     assert!(!shown["models"][0]["providers"].as_array().unwrap().is_empty(), "{shown}");
     says(&gateway.cli().run(&["nodes", "costs", "rack"]).ok(), &["rack"]);
 }
@@ -300,12 +268,10 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
     powercap(&tree, 8_000_000_000);
     let mut nodes = Vec::new();
     for (name, tree) in [("rack", tree.clone()), ("attic", root.path().join("none"))] {
-        let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
-        let (address, data) =
-            (free_address().unwrap().to_string(), root.path().join(name).display().to_string());
-        let url = format!("http://{address}");
-        let token = token["token"].as_str().unwrap();
-        let of = ["--control", &gateway.origin, "--token", token, "--data-dir", &data, "--address", &url];
+        let address = free_address().unwrap().to_string();
+        let (data, url) = (root.path().join(name).display().to_string(), format!("http://{address}"));
+        let token = gateway.invite(name);
+        let of = ["--control", &gateway.origin, "--token", &token, "--data-dir", &data, "--address", &url];
         let id = Cli::new().run(&[&["node", "join"], &of[..]].concat()).ok().trim().to_owned();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
         let launch = launch.args(["--listen", &address, "--powercap", &tree.display().to_string()]);
@@ -313,9 +279,7 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
         process.wait_text("listens on", WITHIN).await.unwrap();
         nodes.push((id, process));
     }
-    let counters = async |id: &str| {
-        gateway.get(&format!("/v2/byoc/nodes/{id}")).await["joined"]["said"]["counters"].clone()
-    };
+    let counters = async |id: &str| gateway.shown_node(id).await["joined"]["said"]["counters"].clone();
     let (rack, attic) = (nodes[0].0.clone(), nodes[1].0.clone());
     until("the energy of the rack", async || counters(&rack).await["energy_mj"] == 0).await;
     // The counter goes round: two thousand million up to its end, and six hundred million after it.
@@ -323,11 +287,8 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
     until("1 Wh", async || counters(&rack).await["energy_mj"] == 3_600_000).await;
     let silent = found("the attic", async || Some(counters(&attic).await).filter(Value::is_object)).await;
     assert!(silent["up_ms"].is_u64() && silent["energy_mj"].is_null(), "{silent}");
-    let costs = found("the energy in the report", async || {
-        let costs = gateway.get(COSTS).await;
-        (row(&costs["nodes"], "name", "rack")["energy_wh"] == 1.0).then_some(costs)
-    })
-    .await;
-    assert_eq!(row(&costs["nodes"], "name", "attic")["energy_wh"], Value::Null);
+    let is_there = |costs: &Value| row(&costs["nodes"], "name", "rack")["energy_wh"] == 1.0;
+    let costs = found("the energy", async || Some(gateway.get(COSTS).await).filter(is_there)).await;
+    has(&row(&costs["nodes"], "name", "attic"), json!({"energy_wh": null}));
     assert!(row(&costs["nodes"], "name", "rack")["hours_up"].as_f64().unwrap() > 0.0);
 }

@@ -31,14 +31,6 @@ const MIB_MAX: u64 = 1024;
 /// What a heartbeat may cost: a core's share of ten thousand nodes, and in the build that all tests use.
 const BEAT_CPU_MAX: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(15)];
 
-/// Lets one node join, and returns its credential.
-async fn join(gateway: &Gateway, base_url: &str, name: String) -> String {
-    let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": name})).await;
-    let body = json!({"token": token["token"], "base_url": base_url});
-    let joined = gateway.browser().post("/v2/byoc/nodes/join", &body).await.unwrap().must_be(200);
-    joined.json()["credential"].as_str().unwrap().to_owned()
-}
-
 fn heartbeat(round: usize) -> Value {
     json!({
         "models": ["qwen3-8b"], "version": "1.0.0", "runtime": "engine", "device": "cuda:0",
@@ -47,9 +39,7 @@ fn heartbeat(round: usize) -> Value {
 }
 
 /// Sends a heartbeat for each of these nodes in turn, `every` after the one before; returns how long each took.
-async fn beat(origin: String, credentials: Vec<String>, every: Duration, rounds: usize) -> Vec<Duration> {
-    let clients: Vec<Client> =
-        credentials.iter().map(|one| Client::new(origin.clone()).bearer(one).within(WITHIN)).collect();
+async fn beat(clients: Vec<Client>, every: Duration, rounds: usize) -> Vec<Duration> {
     let mut due = interval(every);
     due.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut took = Vec::with_capacity(rounds * clients.len());
@@ -77,11 +67,11 @@ async fn ready(gateway: &Gateway) -> (usize, usize) {
     }
 }
 
-async fn rounds(gateway: &Gateway, lanes: &[Vec<String>], every: Duration, rounds: usize) -> Vec<Duration> {
+async fn rounds(lanes: &[Vec<Client>], every: Duration, rounds: usize) -> Vec<Duration> {
     let mut beating = JoinSet::new();
     for lane in lanes {
         let pause = every / u32::try_from(lane.len()).unwrap();
-        beating.spawn(beat(gateway.origin.clone(), lane.clone(), pause, rounds));
+        beating.spawn(beat(lane.clone(), pause, rounds));
     }
     beating.join_all().await.into_iter().flatten().collect()
 }
@@ -98,26 +88,26 @@ async fn many_nodes_beat_and_stay_ready() {
     for lane in 0..LANES {
         let (gateway, runtime) = (Arc::clone(&gateway), Arc::clone(&runtime));
         joining.spawn(async move {
-            let mut credentials = Vec::new();
+            let mut clients = Vec::new();
             for node in (lane..nodes).step_by(LANES) {
-                credentials.push(join(&gateway, &runtime.base_url, format!("node-{node}")).await);
+                clients.push(gateway.played(&format!("node-{node}"), &runtime.base_url).await.1);
             }
-            credentials
+            clients
         });
     }
     let lanes = joining.join_all().await;
     let joined = before.elapsed();
     let every = Duration::from_millis(every_ms);
     // The first heartbeats make each node known, and have it polled at its address.
-    let first = rounds(&gateway, &lanes, every, 1).await;
+    let first = rounds(&lanes, every, 1).await;
     let deadline = Instant::now() + WITHIN + every;
     while ready(&gateway).await.0 < nodes {
         assert!(Instant::now() < deadline, "{:?} are ready", ready(&gateway).await);
-        rounds(&gateway, &lanes, every / 2, 1).await;
+        rounds(&lanes, every / 2, 1).await;
         a_moment().await;
     }
     let (cpu, began) = (cpu_time(gateway.pid()), Instant::now());
-    let mut took = rounds(&gateway, &lanes, every, ROUNDS).await;
+    let mut took = rounds(&lanes, every, ROUNDS).await;
     let (wall, cpu) = (began.elapsed(), cpu_time(gateway.pid()) - cpu);
     assert_eq!(ready(&gateway).await, (nodes, nodes));
     assert_eq!((first.len(), took.len()), (nodes, nodes * ROUNDS));

@@ -3,66 +3,38 @@
 //! echo model.
 
 use std::io::Read;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use domain::limits::JOINED_POLLED_AT_ONCE;
-use harness::client::{Answer, Client};
+use harness::client::Answer;
 use harness::process::{Launch, Process, free_address, tidegate};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::WITHIN;
-use crate::ask::{CHAT, has, problem, records, says, trace_of};
+use crate::ask::{CHAT, client_of, has, problem, records, says, trace_of, until_posted};
 use crate::audit::entries;
 use crate::canary::holds;
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config, stored_bytes};
+use crate::tunnels::Machine;
 use crate::wait::{found, until};
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
 const RECORDS: &str = "/v2/byoc/nodes/records";
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
-/// A machine: the data directory of its node, and the address on which the node listens.
-struct Machine {
-    root: tempfile::TempDir,
-    address: SocketAddr,
-}
-
+/// Machines that others reach at an address, with the echo model.
 impl Machine {
-    fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap() }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.root.path().join("node")
-    }
-
-    fn join(&self, control: &str, token: &str) -> Done {
+    fn join_here(&self, control: &str, token: &str) -> Done {
         self.join_as(control, token, self.address)
     }
 
     /// Joins and announces this address.
     fn join_as(&self, control: &str, token: &str, address: SocketAddr) -> Done {
-        let (data, address) = (self.data().display().to_string(), format!("http://{address}"));
-        let of = ["--control", control, "--token", token, "--data-dir", &data, "--address", &address];
-        Cli::new().run(&[&["node", "join"], &of[..]].concat())
-    }
-
-    /// The file that joining left in the data directory.
-    fn joined_state(&self) -> Value {
-        serde_json::from_slice(&std::fs::read(self.data().join("joined.json")).unwrap()).unwrap()
-    }
-
-    fn credential(&self) -> String {
-        self.joined_state()["credential"].as_str().unwrap().to_owned()
-    }
-
-    fn client(&self) -> Client {
-        client_of(self.address)
+        self.join(control, token, &["--address", &format!("http://{address}")])
     }
 
     /// Asks the node itself.
@@ -70,21 +42,17 @@ impl Machine {
         self.client().post(CHAT, &chat_request()).await.unwrap().must_be(200);
     }
 
-    async fn start(&self) -> Process {
-        self.start_at(self.address).await
+    async fn start_echo(&self) -> Process {
+        self.start_echo_at(self.address).await
     }
 
-    async fn start_at(&self, address: SocketAddr) -> Process {
+    async fn start_echo_at(&self, address: SocketAddr) -> Process {
         let data = self.data().display().to_string();
         let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--data-dir", &data]);
         let mut node = launch.args(["--listen", &address.to_string()]).start().unwrap();
         node.wait_text("listens on", WITHIN).await.unwrap();
         node
     }
-}
-
-fn client_of(address: SocketAddr) -> Client {
-    Client::new(format!("http://{address}")).within(WITHIN)
 }
 
 /// A server that accepts connections and never answers.
@@ -147,7 +115,12 @@ impl Wire {
 
     /// One that leads nowhere yet.
     pub async fn loose() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same, at this address.
+    pub async fn at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let wire = Self { address: listener.local_addr().unwrap(), leads_to: Arc::new(Mutex::new(nowhere)) };
         let leads_to = Arc::clone(&wire.leads_to);
@@ -184,7 +157,7 @@ async fn gateway() -> Gateway {
 
 async fn joined(gateway: &Gateway, name: &str, control: &str) -> (Machine, String) {
     let machine = Machine::new();
-    let id = machine.join(control, &gateway.invite(name)).ok().trim().to_owned();
+    let id = machine.join_here(control, &gateway.invite(name)).ok().trim().to_owned();
     assert!(id.starts_with("node_"), "{id}");
     (machine, id)
 }
@@ -221,10 +194,7 @@ fn chat_request() -> Value {
 
 /// The gateway's answer through a node, once the gateway has read the node's state from the database.
 async fn until_answered(gateway: &Gateway) -> Answer {
-    found("an answer", async || {
-        Some(gateway.chat(&chat_request()).await).filter(|answer| answer.status == 200)
-    })
-    .await
+    until_posted(&gateway.client(), CHAT, &chat_request(), 200).await
 }
 
 async fn usage(gateway: &Gateway, id: &str) -> Vec<Value> {
@@ -242,26 +212,14 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
     found("its records", async || Some(usage(gateway, id).await).filter(is_there)).await
 }
 
-/// A node that listens elsewhere than nodes usually do would join, report, and never be asked.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_has_run_before_joins_with_the_address_where_it_listened() {
-    let gateway = gateway().await;
-    let machine = Machine::new();
-    machine.start().await.stop(WITHIN).await.unwrap();
-    let (data, token) = (machine.data().display().to_string(), gateway.invite("attic"));
-    let of = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
-    let view = gateway.shown_node(Cli::new().run(&of).ok().trim()).await;
-    has(&view, json!({"base_url": format!("http://{}/v1", machine.address)}));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_with_a_token_that_is_good_once() {
     let gateway = gateway().await;
     let machine = Machine::new();
-    says(&machine.join(&gateway.origin, "tgj_mine").failed(4), &["This join token is unknown here"]);
+    says(&machine.join_here(&gateway.origin, "tgj_mine").failed(4), &["This join token is unknown here"]);
     let token = gateway.invite("attic");
-    let id = machine.join(&gateway.origin, &token).ok().trim().to_owned();
-    let kept = machine.joined_state();
+    let id = machine.join_here(&gateway.origin, &token).ok().trim().to_owned();
+    let kept = machine.file("joined.json");
     let file = std::fs::metadata(machine.data().join("joined.json")).unwrap();
     assert_eq!((file.permissions().mode() & 0o777, &kept["node_id"]), (0o600, &json!(id)));
     let credential = kept["credential"].as_str().unwrap();
@@ -269,7 +227,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert!(holds(&bytes, "attic"), "the node itself is there");
     assert!(!holds(&bytes, &token) && !holds(&bytes, credential) && !holds(&bytes, &token[4..]));
 
-    says(&Machine::new().join(&gateway.origin, &token).failed(6), &["was used before"]);
+    says(&Machine::new().join_here(&gateway.origin, &token).failed(6), &["was used before"]);
     says(&gateway.cli().run(&["nodes", "invite", "attic"]).failed(6), &["attic", "not revoked"]);
     let admin = gateway.admin();
     let of = |minutes: u64| json!({"name": "b", "expires_in_minutes": minutes});
@@ -287,7 +245,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     has(&before, json!({"status": "unreachable"}));
     has(&before["joined"], json!({"last_heartbeat_at": null}));
     assert_ne!(gateway.chat(&chat_request()).await.status, 200);
-    let _node = machine.start().await;
+    let _node = machine.start_echo().await;
     let there = until_ready(&gateway, &id).await;
     let reported = &there["joined"]["said"];
     assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
@@ -305,7 +263,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
 async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
-    let mut node = machine.start().await;
+    let mut node = machine.start_echo().await;
     until_ready(&gateway, &id).await;
     node.kill9().unwrap();
     until_unreachable(&gateway, &id, "It has missed 3 heartbeats.").await;
@@ -317,7 +275,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     other.wait_text("listens on", WITHIN).await.unwrap();
     has(&gateway.turn(&id, "probe").await, json!({"status": "unreachable"}));
     other.kill9().unwrap();
-    let _node = machine.start().await;
+    let _node = machine.start_echo().await;
     until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
 }
@@ -327,7 +285,7 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
     let elsewhere = free_address().unwrap();
-    let mut node = machine.start_at(elsewhere).await;
+    let mut node = machine.start_echo_at(elsewhere).await;
     let node_view = until_unreachable(&gateway, &id, "--address").await;
     let why = node_view["last_error"].as_str().unwrap();
     says(why, &[&format!("http://{}/v1", machine.address), "invite attic"]);
@@ -338,32 +296,23 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
         has(&heard, json!({"status": "unreachable", "last_error": why}));
     }
     is_sent_nothing(&gateway).await;
-    assert_eq!(records(&client_of(elsewhere), 0).await, [] as [Value; 0]);
+    assert_eq!(records(&client_of(&format!("http://{elsewhere}")), 0).await, [] as [Value; 0]);
     node.kill9().unwrap();
     // Starting the node at its announced address is enough to recover.
-    let mut node = machine.start().await;
+    let mut node = machine.start_echo().await;
     has(&until_ready(&gateway, &id).await, json!({"last_error": null}));
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // A node that was reachable before also stops being ready.
     node.kill9().unwrap();
-    let _node = machine.start_at(elsewhere).await;
-    until_unreachable(&gateway, &id, "--address").await;
-    is_sent_nothing(&gateway).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
-    let gateway = gateway().await;
-    let machine = Machine::new();
-    let join = |address| machine.join_as(&gateway.origin, &gateway.invite("attic"), address);
-    let id = join(free_address().unwrap()).ok().trim().to_owned();
-    let mut node = machine.start().await;
+    let mut node = machine.start_echo_at(elsewhere).await;
     until_unreachable(&gateway, &id, "--address").await;
     is_sent_nothing(&gateway).await;
     node.kill9().unwrap();
+    // What is told of it mends a wrong address.
     gateway.cli().run(&["nodes", "revoke", &id, "--yes"]).ok();
-    assert_eq!(join(machine.address).ok().trim(), id);
-    let _node = machine.start().await;
+    let join = machine.join_as(&gateway.origin, &gateway.invite("attic"), elsewhere);
+    assert_eq!(join.ok().trim(), id);
+    let _node = machine.start_echo_at(elsewhere).await;
     until_ready(&gateway, &id).await;
     assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
 }
@@ -404,7 +353,7 @@ async fn a_token_is_listed_and_withdrawn() {
     let (cli, machine) = (gateway.cli(), Machine::new());
     assert!(cli.run(&["nodes", "invites"]).ok().contains("No tokens wait"));
     let [first, second, used] = ["attic", "attic", "cellar"].map(|name| gateway.invite(name));
-    let cellar = Machine::new().join(&gateway.origin, &used).ok().trim().to_owned();
+    let cellar = Machine::new().join_here(&gateway.origin, &used).ok().trim().to_owned();
     let listed = cli.run(&["nodes", "invites", "--json"]).lines();
     let names: Vec<_> = listed.iter().map(|row| (row["name"].clone(), row["status"].clone())).collect();
     let open = (json!("attic"), json!("open"));
@@ -427,10 +376,9 @@ async fn a_token_is_listed_and_withdrawn() {
 
     assert_eq!(gateway.admin().delete(&path(&listed[0])).await.unwrap().status, 204);
     problem(&gateway.admin().delete(&path(&listed[0])).await.unwrap(), 404, "not_found");
-    let unknown = machine.join(&gateway.origin, &first).failed(4);
-    assert!(unknown.contains("This join token is unknown here"), "{unknown}");
+    says(&machine.join_here(&gateway.origin, &first).failed(4), &["This join token is unknown here"]);
     cli.run(&["nodes", "uninvite", "attic", "--yes"]).ok();
-    says(&machine.join(&gateway.origin, &second).failed(4), &["This join token is unknown here"]);
+    says(&machine.join_here(&gateway.origin, &second).failed(4), &["This join token is unknown here"]);
     says(&cli.run(&["nodes", "uninvite", "attic", "--yes"]).failed(3), &["No token waits for attic"]);
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
@@ -443,7 +391,7 @@ async fn a_token_is_listed_and_withdrawn() {
 async fn a_revoked_node_reports_no_more_and_answers_on() {
     let gateway = gateway().await;
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
-    let mut node = machine.start().await;
+    let mut node = machine.start_echo().await;
     until_ready(&gateway, &id).await;
     let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json", "--yes"]).json();
     assert_eq!(revoked["status"], "revoked", "{revoked}");
@@ -462,8 +410,8 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     assert_eq!((notices(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
     // Another machine takes over the name; the first machine's credential is unknown from then on.
     let other = Machine::new();
-    assert_eq!(other.join(&gateway.origin, &gateway.invite("attic")).ok().trim(), id);
-    let _other = other.start().await;
+    assert_eq!(other.join_here(&gateway.origin, &gateway.invite("attic")).ok().trim(), id);
+    let _other = other.start_echo().await;
     until_ready(&gateway, &id).await;
     until_answered(&gateway).await;
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
@@ -494,6 +442,17 @@ async fn what_failed_on_a_node_is_booked_as_a_failure_of_its_own() {
     has(&rows[1], json!({"outcome": "failed", "status": 500, "error_code": "node_failed"}));
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert_eq!(usage(&gateway, &id).await.len(), 2);
+    joins_with_the_address_where_it_listened(&gateway).await;
+}
+
+/// A node that listens elsewhere than nodes usually do would join, report, and never be asked.
+async fn joins_with_the_address_where_it_listened(gateway: &Gateway) {
+    let machine = Machine::new();
+    machine.start_echo().await.stop(WITHIN).await.unwrap();
+    let (data, token) = (machine.data().display().to_string(), gateway.invite("cellar"));
+    let of = ["node", "join", "--control", &gateway.origin, "--token", &token, "--data-dir", &data];
+    let view = gateway.shown_node(Cli::new().run(&of).ok().trim()).await;
+    has(&view, json!({"base_url": format!("http://{}/v1", machine.address)}));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -501,7 +460,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     let mut gateway = gateway().await;
     let wire = Wire::to(&gateway).await;
     let (machine, id) = joined(&gateway, "attic", &wire.url()).await;
-    let mut node = machine.start().await;
+    let mut node = machine.start_echo().await;
     until_ready(&gateway, &id).await;
     gateway.process().kill9().unwrap();
     for _ in 0..50 {
@@ -521,7 +480,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
         until_progress_is_kept(&machine).await;
         node.kill9().unwrap();
         std::fs::remove_file(machine.data().join("reported.json")).unwrap();
-        node = machine.start().await;
+        node = machine.start_echo().await;
         until_progress_is_kept(&machine).await;
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
@@ -541,7 +500,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     // The reporting position survives a kill: nothing is reported again.
     let kept = std::fs::read_to_string(machine.data().join("reported.json")).unwrap();
     node.kill9().unwrap();
-    let _node = machine.start().await;
+    let _node = machine.start_echo().await;
     until_ready(&gateway, &id).await;
     machine.chat_ok().await;
     usage_of(&gateway, &id, 52).await;

@@ -8,7 +8,7 @@ use harness::process::free_address;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
-use crate::ask::{CHAT, MINI, has, question, refused, said, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, question, refused, said, says, streaming, trace_of, with};
 use crate::audit::audited;
 use crate::gateway::{Gateway, NODE, OWN, POOL, config, id_of, row};
 use crate::hints::hinting;
@@ -40,14 +40,20 @@ impl Node {
     }
 }
 
-/// A gateway with an account and as many nodes, and a route that lists nodes before accounts.
-async fn hybrid(nodes: usize, more: Value) -> (Gateway, Vec<Node>) {
+/// A gateway with as many nodes.
+pub async fn fleet(nodes: usize) -> (Gateway, Vec<Node>) {
     let gateway = Gateway::start().await;
-    gateway.account("openai", POOL).await;
     let mut added = Vec::new();
     for number in 0..nodes {
         added.push(Node::of(&gateway, &format!("rack-{number}")).await);
     }
+    (gateway, added)
+}
+
+/// A gateway with an account and as many nodes, and a route that lists nodes before accounts.
+async fn hybrid(nodes: usize, more: Value) -> (Gateway, Vec<Node>) {
+    let (gateway, added) = fleet(nodes).await;
+    gateway.account("openai", POOL).await;
     let route = json!({"scope": {}, "profiles": BOTH, "first_byte_timeout_ms": 300});
     gateway.route(with(route, more)).await;
     (gateway, added)
@@ -59,6 +65,13 @@ fn headers<'a>(answer: &'a Answer, names: &[&str]) -> Vec<Option<&'a str>> {
 
 const TOLD: [&str; 4] =
     ["agent-execution-profile", "agent-fallback-used", "agent-fallback-reason", "agent-attempts"];
+
+/// Checks that the pool served, for this reason and after so many attempts.
+#[track_caller]
+fn left_for_the_pool(answer: &Answer, reason: &str, attempts: &str) {
+    let told = [Some("managed_provider"), Some("true"), Some(reason), Some(attempts)];
+    assert_eq!(headers(answer, &TOLD), told, "{reason}");
+}
 
 #[tokio::test]
 async fn a_node_is_left_at_its_first_failure_and_the_answer_says_why() {
@@ -75,20 +88,16 @@ async fn a_node_is_left_at_its_first_failure_and_the_answer_says_why() {
             nodes[0].fails(behaviour.clone());
             let answer = gateway.chat_ok(&body).await;
             assert_eq!(said(&answer), "You said: hello there", "{reason}");
-            let told = [Some("managed_provider"), Some("true"), Some(reason), Some("2")];
-            assert_eq!(headers(&answer, &TOLD), told, "{reason}");
+            left_for_the_pool(&answer, reason, "2");
             assert_eq!((nodes[0].served(), gateway.calls(POOL).len()), (1, 1), "{reason}");
             let request = gateway.settled(&trace_of(&answer)).await;
             has(&request, json!({"mode": "mi", "fallback_used": true}));
             let left = &request["left_nodes"];
-            assert_eq!(left["on"], reason, "{request}");
-            assert!(
-                left["detail"].as_str().unwrap().starts_with("rack-0 was left for managed_provider: "),
-                "{left}"
-            );
+            has(&left, json!({"on": reason}));
+            let detail = left["detail"].as_str().unwrap();
+            assert!(detail.starts_with("rack-0 was left for managed_provider: "), "{left}");
             let attempts = request["attempts"].as_array().unwrap();
-            let profiles: Vec<_> = attempts.iter().map(|one| one["profile"].as_str().unwrap()).collect();
-            assert_eq!(profiles, BOTH, "{request}");
+            assert!(attempts.iter().map(|one| &one["profile"]).eq(BOTH), "{request}");
             assert!(attempts[0]["fault"].is_string() && request["charge_nanos"] != 0, "{request}");
         }
     }
@@ -101,13 +110,9 @@ async fn a_node_that_refuses_connections_is_left_before_any_poll_finds_out() {
     assert_eq!(headers(&first, &TOLD), [Some("byoc"), Some("false"), None, Some("1")]);
     nodes[0].emulator.refuse().await;
     let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(
-        headers(&answer, &TOLD),
-        [Some("managed_provider"), Some("true"), Some("upstream"), Some("2")]
-    );
+    left_for_the_pool(&answer, "upstream", "2");
     let entry = audited(&gateway, "request.fall_back").await;
-    let detail = entry["detail"].as_str().unwrap();
-    assert!(detail.contains("served by the managed pool"), "{entry}");
+    says(entry["detail"].as_str().unwrap(), &["served by the managed pool"]);
     gateway.wait_for_usage(2).await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     for (mode, requests) in [("byoc", 1), ("mi", 1), ("byok", 0)] {
@@ -128,13 +133,10 @@ async fn a_node_that_is_known_to_be_full_is_not_asked() {
     gateway.chat_ok(&question(MINI)).await;
     for body in [question(MINI), streaming(MINI)] {
         let answer = gateway.chat_ok(&body).await;
-        assert_eq!(
-            headers(&answer, &TOLD),
-            [Some("managed_provider"), Some("true"), Some("rate_limit"), Some("1")]
-        );
+        left_for_the_pool(&answer, "rate_limit", "1");
         let request = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(request["left_nodes"]["on"], "rate_limit", "{request}");
-        assert!(request["plan"]["rejected"].to_string().contains("rate_limited"), "{request}");
+        has(&request["left_nodes"], json!({"on": "rate_limit"}));
+        says(&request["plan"]["rejected"].to_string(), &["rate_limited"]);
     }
     assert_eq!(nodes[0].served(), 1);
 }
@@ -145,11 +147,9 @@ async fn the_next_node_comes_before_the_next_profile() {
     let (gateway, nodes) = hybrid(2, json!({})).await;
     let asked = gateway.plan(json!({"model": MINI})).await;
     let attempts = asked["attempts"].as_array().unwrap();
-    let planned: Vec<_> = attempts
-        .iter()
-        .map(|one| (one["profile"].as_str().unwrap(), one["fallback"].as_bool().unwrap()))
-        .collect();
-    assert_eq!(planned, [("byoc", false), ("byoc", false), ("managed_provider", true)], "{asked}");
+    let planned = attempts.iter().map(|one| (&one["profile"], &one["fallback"])).collect::<Vec<_>>();
+    let expected = json!([["byoc", false], ["byoc", false], ["managed_provider", true]]);
+    assert_eq!(json!(planned), expected, "{asked}");
     for failing in [0, 1] {
         nodes[failing].fails(Behaviour::status(503));
         let answer = gateway.chat_ok(&question(MINI)).await;
@@ -162,10 +162,7 @@ async fn the_next_node_comes_before_the_next_profile() {
         node.fails(Behaviour::status(503));
     }
     let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(
-        headers(&answer, &TOLD),
-        [Some("managed_provider"), Some("true"), Some("overloaded"), Some("3")]
-    );
+    left_for_the_pool(&answer, "overloaded", "3");
 }
 
 /// However many nodes fail, attempts are left for the next profile.
@@ -177,10 +174,7 @@ async fn many_failing_nodes_do_not_use_up_the_attempts() {
         node.fails(Behaviour::status(500));
     }
     let answer = gateway.chat_ok(&question(MINI)).await;
-    assert_eq!(
-        headers(&answer, &TOLD),
-        [Some("managed_provider"), Some("true"), Some("upstream"), Some("4")]
-    );
+    left_for_the_pool(&answer, "upstream", "4");
 }
 
 #[cfg(feature = "control")]
@@ -195,11 +189,8 @@ async fn own_credentials_behind_nodes_stay_strict() {
     let answer = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(headers(&answer, &TOLD), [Some("byok"), Some("true"), Some("overloaded"), Some("2")]);
     let request = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(
-        (&request["mode"], &request["left_nodes"]["on"]),
-        (&json!("byok"), &json!("overloaded")),
-        "{request}"
-    );
+    has(&request, json!({"mode": "byok"}));
+    has(&request["left_nodes"], json!({"on": "overloaded"}));
     gateway.emulator.script(OWN, [Behaviour::status(401).always()]);
     assert_eq!(gateway.chat(&question(MINI)).await.status, 502);
     assert_eq!(gateway.calls(POOL).len(), 0);
@@ -230,7 +221,7 @@ async fn what_forbids_leaving_keeps_a_request_on_the_nodes() {
     let answer = client.post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!((answer.status, answer.header("agent-fallback-used")), (503, Some("false")));
     let request = hinted.settled(&trace_of(&answer)).await;
-    assert!(request["plan"]["rejected"].to_string().contains("degrade_forbidden"), "{request}");
+    says(&request["plan"]["rejected"].to_string(), &["degrade_forbidden"]);
     for gateway in [own_order, named, held, hinted] {
         assert_eq!(gateway.calls(POOL).len(), 0);
     }
@@ -245,10 +236,8 @@ async fn a_node_is_not_left_once_its_answer_has_begun() {
     }
     let client = gateway.client();
     let mut answer = client.stream(CHAT, &streaming(MINI)).await.unwrap();
-    assert_eq!(
-        TOLD[..3].iter().map(|name| answer.header(name)).collect::<Vec<_>>(),
-        [Some("byoc"), Some("false"), None]
-    );
+    let told = [TOLD[0], TOLD[1], TOLD[2]].map(|name| answer.header(name));
+    assert_eq!(told, [Some("byoc"), Some("false"), None]);
     while let Ok(Some(_)) = answer.chunk().await {}
     assert_eq!(nodes.iter().map(Node::served).sum::<usize>(), 1);
     assert_eq!(gateway.calls(POOL).len(), 0);
@@ -271,20 +260,14 @@ async fn an_unreachable_node_is_left_in_the_plan_or_keeps_its_503() {
         let (gateway, nodes) = hybrid(1, more).await;
         // A new address is polled at once.
         let path = format!("/v2/byoc/nodes/{}", nodes[0].id);
-        let nobody = free_address().unwrap();
-        let moved = json!({"base_url": format!("http://{nobody}/v1"), "secret": NODE});
-        let node = gateway.patch(&path, moved).await;
-        assert_eq!(node["status"], "unreachable", "{node}");
+        let moved = json!({"base_url": format!("http://{}/v1", free_address().unwrap()), "secret": NODE});
+        has(&gateway.patch(&path, moved).await, json!({"status": "unreachable"}));
         let answer = gateway.chat(&question(MINI)).await.must_be(status);
         if status == 503 {
             refused(&answer, 503, "node_unreachable");
             continue;
         }
-        assert_eq!(
-            headers(&answer, &TOLD),
-            [Some("managed_provider"), Some("true"), Some("upstream"), Some("1")]
-        );
-        let request = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!(request["left_nodes"]["on"], "upstream", "{request}");
+        left_for_the_pool(&answer, "upstream", "1");
+        has(&gateway.settled(&trace_of(&answer)).await["left_nodes"], json!({"on": "upstream"}));
     }
 }

@@ -193,7 +193,7 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         assert_eq!((steps.len(), &last["step"], &last["of"]), (80, &json!(80), &json!(80)), "{last}");
         assert!(last["held_out_loss"].as_f64().unwrap() < 0.5 && last["tokens"].as_u64().unwrap() > 1_000);
         let job = done(&client, &id).await;
-        has!(job, {"result": "tiny:tides", "adapter": "tides"});
+        has(&job, json!({"result": "tiny:tides", "adapter": "tides"}));
         says_what_it_learned(&client, "tiny:tides", 1).await;
         // The model is as it was.
         assert_eq!(said(&answer_to(&client, MODEL, "How often is tide 1?").await), before);
@@ -203,7 +203,7 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
     }
     let (_process, client) = fixture.node("node").await;
     says_what_it_learned(&client, "tiny:tides", 1).await;
-    has!(client.get(JOBS).await.unwrap().json()["data"][0], {"status": "completed"});
+    has(&client.get(JOBS).await.unwrap().json()["data"][0], json!({"status": "completed"}));
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_node_that_is_killed_comes_to_the_same_weights() {
     };
     let id = fixture.killed("broken", &request, 25).await;
     let (_process, client) = fixture.node("broken").await;
-    has!(done(&client, &id).await["progress"], {"step": 120});
+    has(&done(&client, &id).await["progress"], json!({"step": 120}));
     assert!(weights(&fixture, "broken", &id) == whole, "not those of a run that nobody broke off");
     let events = events_of(&client, &id).await;
     let resumed = events.iter().find(|event| event["kind"] == "resumed").unwrap();
@@ -239,7 +239,7 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
         let id = start_job(&client, &with(request, json!({"replace": true}))).await;
         until_step(&client, &id, 25).await;
         let paused = post_ok(&client, &format!("/v1/fine_tuning/jobs/{id}/pause")).await;
-        has!(paused, {"status": "paused", "object": "fine_tuning.job"});
+        has(&paused, json!({"status": "paused", "object": "fine_tuning.job"}));
         process.kill9().unwrap();
         (whole, id)
     };
@@ -282,7 +282,7 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
             [("lora_rank", json!(4)), ("lora_alpha", json!(3)), ("target_modules", json!(["q_proj"]))]
         {
             let answer = client.post(SFT, &with(on.clone(), json!({name: value}))).await.unwrap();
-            has!(answer.must_be(400).json()["error"], {"param": name});
+            has(&answer.must_be(400).json()["error"], json!({"param": name}));
         }
         let id = start_job(&client, &on).await;
         done(&client, &id).await;
@@ -299,8 +299,8 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
     };
     let (_process, client) = fixture.node("broken").await;
     let job = done(&client, &id).await;
-    has!(job, {"init_adapter_dir": "sea/first"});
-    has!(job["settings"], {"lora_rank": 8});
+    has(&job, json!({"init_adapter_dir": "sea/first"}));
+    has(&job["settings"], json!({"lora_rank": 8}));
     assert!(weights(&fixture, "broken", &id) == whole, "not those of a run that nobody broke off");
     let events = events_of(&client, &id).await;
     let began = events.iter().find(|event| event["kind"] == "progress").unwrap()["loss"].as_f64().unwrap();
@@ -318,10 +318,13 @@ async fn a_job_does_not_go_on_beside_another_model() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let (_process, client) = fixture.node("node").await;
-    has!(until(&client, &id, |job| job["status"] == "failed").await["error"], {"code": "base_changed"});
+    has(
+        &until(&client, &id, |job| job["status"] == "failed").await["error"],
+        json!({"code": "base_changed"}),
+    );
     // Started again, the job trains against the current model.
     done(&client, &start_job(&client, &job("tides", 2)).await).await;
-    has!(client.get("/v1/capabilities").await.unwrap().json()["training"], {"kinds": ["sft"]});
+    has(&client.get("/v1/capabilities").await.unwrap().json()["training"], json!({"kinds": ["sft"]}));
 }
 
 #[tokio::test]
@@ -349,7 +352,7 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     let last = start_job(&client, &job("last", 2)).await;
     for gone in [last, long.clone()] {
         let gone = client.delete(&format!("{JOBS}/{gone}")).await.unwrap().must_be(200).json();
-        has!(gone, {"status": "cancelled"});
+        has(&gone, json!({"status": "cancelled"}));
     }
     done(&client, &next).await;
     assert_eq!(look(&client, &long).await["progress"], Value::Null, "no step of it was done");
@@ -386,7 +389,7 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
         ("adapter", json!("../x"), 400),
         ("training_file", json!("file-1"), 400),
     ] {
-        has!(asked(json!({name: value})).await.must_be(status).json()["error"], {"param": name});
+        has(&asked(json!({name: value})).await.must_be(status).json()["error"], json!({"param": name}));
     }
     for path in ["/v1/train/d2l", "/v1/train/rl", "/v1/d2l/internalize"] {
         fails(&client.post(path, &json!({})).await.unwrap(), 501, "not_of_this_version");
@@ -418,6 +421,6 @@ async fn the_python_sdk_brings_files_and_has_models_tuned() {
     assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{stdout}");
     // The same job in the node's own format.
     let jobs = client.get(JOBS).await.unwrap().json();
-    has!(jobs["data"][0], {"status": "completed"});
-    has!(jobs["data"][0]["settings"], {"batch_size": 4});
+    has(&jobs["data"][0], json!({"status": "completed"}));
+    has(&jobs["data"][0]["settings"], json!({"batch_size": 4}));
 }

@@ -11,31 +11,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::ask::{CHAT, MINI, has, question, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, has, question, says, streaming, trace_of, with};
 use crate::gateway::{Gateway, NODE, POOL, config, id_of};
-use crate::leaving_nodes::Node;
+use crate::leaving_nodes::{Node, fleet};
 use crate::wait::{found, until};
-
-async fn fleet(nodes: usize) -> (Gateway, Vec<Node>) {
-    let gateway = Gateway::start().await;
-    let mut added = Vec::new();
-    for number in 0..nodes {
-        added.push(Node::of(&gateway, &format!("rack-{number}")).await);
-    }
-    (gateway, added)
-}
 
 fn node_of(answer: &Answer) -> String {
     answer.header("agent-node-id").unwrap_or_else(|| panic!("no node: {}", answer.text())).to_owned()
-}
-
-async fn view(gateway: &Gateway, node: &Node) -> Value {
-    gateway.get(&format!("/v2/byoc/nodes/{}", node.id)).await
-}
-
-async fn turn(gateway: &Gateway, node: &Node, action: &str) -> Value {
-    let path = format!("/v2/byoc/nodes/{}/{action}", node.id);
-    gateway.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
 }
 
 /// A conversation about its own subject, with so many turns, whose beginning is long enough to be cached.
@@ -61,12 +43,11 @@ async fn a_cordoned_node_ends_what_it_runs_and_takes_nothing_new() {
     let (first, second) = tokio::join!(running, async {
         until("the request is at the node", async || nodes[0].served() == 1).await;
         nodes[1].emulator.clear_scripts();
-        let cordoned = turn(&gateway, &nodes[0], "cordon").await;
-        has(&cordoned, json!({"status": "cordoned", "drained": false}));
+        has(&gateway.turn(&nodes[0].id, "cordon").await, json!({"status": "cordoned", "drained": false}));
         let plan = gateway.plan(json!({"model": MINI})).await;
-        assert!(plan["rejected"].to_string().contains("node_cordoned"), "{plan}");
+        says(&plan["rejected"].to_string(), &["node_cordoned"]);
         let answers = [gateway.chat_ok(&question(MINI)).await, gateway.chat_ok(&question(MINI)).await];
-        let drained = turn(&gateway, &nodes[0], "drain").await;
+        let drained = gateway.turn(&nodes[0].id, "drain").await;
         has(&drained, json!({"status": "draining", "in_flight": 1, "drained": false}));
         nodes[0].emulator.release();
         answers
@@ -74,21 +55,20 @@ async fn a_cordoned_node_ends_what_it_runs_and_takes_nothing_new() {
     assert_eq!(second.map(|answer| node_of(&answer)), [nodes[1].id.clone(), nodes[1].id.clone()]);
     let mut first = first.unwrap();
     while first.chunk().await.unwrap().is_some() {}
-    let is_empty = async || view(&gateway, &nodes[0]).await["drained"] == json!(true);
-    until("the node is drained", is_empty).await;
+    gateway.until_node(&nodes[0].id, "drained", |node| node["drained"] == true).await;
     // It stays so over a restart, until it is uncordoned.
     gateway.stop().await;
     gateway.start_again().await;
-    assert_eq!(view(&gateway, &nodes[0]).await["status"], "draining");
+    has(&gateway.shown_node(&nodes[0].id).await, json!({"status": "draining"}));
     assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), nodes[1].id);
-    let cordoned = gateway.cli().run(&["nodes", "cordon", "rack-0", "--json"]).json();
-    assert_eq!(cordoned["status"], "cordoned");
-    turn(&gateway, &nodes[1], "cordon").await;
-    assert_eq!(gateway.chat(&question(MINI)).await.status, 404, "nobody is left");
-    assert_eq!(gateway.cli().run(&["nodes", "uncordon", "rack-0", "--json"]).json()["status"], "ready");
+    has(&gateway.cli().run(&["nodes", "cordon", "rack-0", "--json"]).json(), json!({"status": "cordoned"}));
+    gateway.turn(&nodes[1].id, "cordon").await;
+    // Nobody is left.
+    gateway.chat(&question(MINI)).await.must_be(404);
+    has(&gateway.cli().run(&["nodes", "uncordon", "rack-0", "--json"]).json(), json!({"status": "ready"}));
     assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), nodes[0].id);
     let drained = gateway.cli().run(&["nodes", "drain", "rack-0", "--wait", "--json"]).json();
-    assert_eq!((&drained["drained"], &drained["in_flight"]), (&json!(true), &json!(0)), "{drained}");
+    has(&drained, json!({"drained": true, "in_flight": 0}));
 }
 
 #[tokio::test]
@@ -110,12 +90,9 @@ async fn a_conversation_stays_where_its_prompt_is_and_others_go_elsewhere() {
     assert!(at.len() > 1, "all conversations are at one node: {at:?}");
     // The plan says what it expects of each.
     let plan = gateway.plan(json!({"request": conversation("tides", 4), "path": CHAT})).await;
-    let cached: Vec<u64> = plan["attempts"]
-        .as_array()
-        .unwrap_or_else(|| panic!("{plan}"))
-        .iter()
-        .map(|one| one["placement"]["cached_permille"].as_u64().unwrap())
-        .collect();
+    let attempts = plan["attempts"].as_array().unwrap_or_else(|| panic!("{plan}"));
+    let cached_of = |one: &Value| one["placement"]["cached_permille"].as_u64().unwrap();
+    let cached: Vec<u64> = attempts.iter().map(cached_of).collect();
     assert_eq!(cached.len(), 4, "{plan}");
     assert!(cached[0] > 500 && cached[1..].iter().all(|one| *one == 0), "{plan}");
 }
@@ -200,22 +177,22 @@ async fn a_server_that_publishes_a_queue_gets_less() {
     let busy = "vllm:num_requests_running{engine=\"0\"} 16\nvllm:num_requests_waiting{engine=\"0\"} 12\nvllm:kv_cache_usage_perc{engine=\"0\"} 0.97\n";
     let calm = "llamacpp:requests_processing 0\nllamacpp:requests_deferred 0\n";
     let mut ids = Vec::new();
-    let emulators = [Emulator::start(config()).await.unwrap(), Emulator::start(config()).await.unwrap()];
-    for (name, emulator, page) in [("busy", &emulators[0], busy), ("calm", &emulators[1], calm)] {
+    let mut emulators = Vec::new();
+    for (name, page) in [("busy", busy), ("calm", calm)] {
+        emulators.push(Emulator::start(config()).await.unwrap());
+        let emulator = emulators.last().unwrap();
         let base_url = format!("http://{}/v1", publishing(emulator, page).await);
         let body = json!({"name": name, "base_url": base_url, "secret": NODE, "models": [MINI]});
         ids.push(id_of(&gateway.make("/v2/byoc/nodes", body).await));
     }
-    let plan = found("the published load", async || {
-        let plan = gateway.plan(json!({"model": MINI})).await;
-        let is_read = plan["attempts"][1]["placement"]["kv_permille"] == json!(970);
-        is_read.then_some(plan)
-    })
-    .await;
-    let [first, second] = [0, 1].map(|at| plan["attempts"][at].clone());
+    let is_read = |plan: &Value| plan["attempts"][1]["placement"]["kv_permille"] == 970;
+    let model = json!({"model": MINI});
+    let plan =
+        found("the published load", async || Some(gateway.plan(model.clone()).await).filter(is_read)).await;
+    let [first, second] = [0, 1].map(|at| &plan["attempts"][at]);
     assert_eq!((&first["principal"], &second["principal"]), (&json!(ids[1]), &json!(ids[0])), "{plan}");
-    assert!(second["placement"]["queue_ms"].as_u64() > Some(1_000), "{plan}");
-    assert!(second["placement"]["pressure_ms"].as_u64() > Some(0), "{plan}");
+    let placed = &second["placement"];
+    assert!(placed["queue_ms"].as_u64() > Some(1_000) && placed["pressure_ms"].as_u64() > Some(0), "{plan}");
     for _ in 0..4 {
         assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), ids[1]);
     }
@@ -225,14 +202,13 @@ async fn a_server_that_publishes_a_queue_gets_less() {
 pub async fn joined(gateway: &Gateway, emulator: &Emulator, load: Value) -> String {
     let token = gateway.make("/v2/byoc/nodes/join-tokens", json!({"name": "attic"})).await;
     let join = json!({"token": token["token"], "base_url": emulator.base_url(), "secret": NODE});
-    let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap().must_be(200);
-    let joined = joined.json();
+    let joined = gateway.client().post("/v2/byoc/nodes/join", &join).await.unwrap().must_be(200).json();
     let beat = json!({"models": [MINI], "version": "0", "runtime": "played", "load": load});
     let reporter = gateway.with_key(joined["credential"].as_str().unwrap());
     let id = joined["node_id"].as_str().unwrap().to_owned();
     until("the node is ready", async || {
         reporter.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().must_be(200);
-        gateway.get(&format!("/v2/byoc/nodes/{id}")).await["status"] == "ready"
+        gateway.shown_node(&id).await["status"] == "ready"
     })
     .await;
     id
@@ -250,14 +226,14 @@ async fn a_joined_node_says_how_full_its_cache_is() {
     let full = joined(&gateway, &emulator, load.clone()).await;
     let other = Node::of(&gateway, "rack").await;
     let plan = gateway.plan(json!({"model": MINI})).await;
-    let [first, second] = [0, 1].map(|at| plan["attempts"][at].clone());
+    let [first, second] = [0, 1].map(|at| &plan["attempts"][at]);
     assert_eq!((&first["principal"], &second["principal"]), (&json!(other.id), &json!(full)), "{plan}");
     let placed = &second["placement"];
-    assert_eq!(placed["kv_permille"], 970, "{plan}");
     assert!(placed["pressure_ms"].as_u64() > Some(0), "{plan}");
     // An eighth of a first token beside one that is decoding, and the step in progress.
-    assert_eq!(placed["queue_ms"].as_u64(), Some(300 / 8 + 50 + 1), "{plan}");
-    let said = gateway.get(&format!("/v2/byoc/nodes/{full}")).await["joined"]["said"]["load"].clone();
+    has(&placed, json!({"kv_permille": 970, "queue_ms": 300 / 8 + 50 + 1}));
+    let node = gateway.shown_node(&full).await;
+    let said = &node["joined"]["said"]["load"];
     has(&said, json!({"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]}));
 }
 
@@ -289,19 +265,15 @@ async fn a_node_that_says_that_it_is_full_is_left() {
     gateway.account("openai", POOL).await;
     let emulator = Emulator::start(config()).await.unwrap();
     let id = joined(&gateway, &emulator, json!({"running": 60, "waiting": 50})).await;
-    let route = id_of(
-        &gateway.make("/v2/routes", json!({"scope": {}, "profiles": ["byoc", "managed_provider"]})).await,
-    );
+    let route = gateway.route(json!({"scope": {}, "profiles": ["byoc", "managed_provider"]})).await;
     let answer = gateway.chat_ok(&question(MINI)).await;
     let told = ["agent-execution-profile", "agent-fallback-reason", "agent-attempts"]
         .map(|name| answer.header(name));
     assert_eq!(told, [Some("managed_provider"), Some("rate_limit"), Some("1")]);
     let request = gateway.settled(&trace_of(&answer)).await;
-    let rejected = request["plan"]["rejected"].to_string();
-    assert!(rejected.contains("node_full") && rejected.contains(&id), "{request}");
-    let node = gateway.get(&format!("/v2/byoc/nodes/{id}")).await;
-    assert_eq!(node["in_flight"], 60, "{node}");
+    says(&request["plan"]["rejected"].to_string(), &["node_full", &id]);
+    has(&gateway.shown_node(&id).await, json!({"in_flight": 60}));
     // Where nothing is behind it, it serves all the same.
-    gateway.patch(&format!("/v2/routes/{route}"), with(json!({}), json!({"profiles": ["byoc"]}))).await;
+    gateway.patch(&format!("/v2/routes/{route}"), json!({"profiles": ["byoc"]})).await;
     assert_eq!(node_of(&gateway.chat_ok(&question(MINI)).await), id);
 }

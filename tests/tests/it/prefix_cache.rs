@@ -202,9 +202,9 @@ async fn a_purge_removes_one_salt_from_the_disk_and_leaves_the_other() {
     // What was only on disk is purged as well.
     let mut second = DiskNode::with_disk(&root).await;
     let receipt = second.purge("a").await;
-    has!(receipt, {"disk_blocks": blocks, "disk_bytes": blocks * FILE_BYTES, "blocks": 0});
+    has(&receipt, json!({"disk_blocks": blocks, "disk_bytes": blocks * FILE_BYTES, "blocks": 0}));
     assert_eq!(files(&root).len() as u64, blocks);
-    has!(second.purge("a").await, {"disk_blocks": 0, "disk_bytes": 0});
+    has(&second.purge("a").await, json!({"disk_blocks": 0, "disk_bytes": 0}));
     second.process.kill9().unwrap();
     let third = DiskNode::with_disk(&root).await;
     third.computes(&question(1, "a"), &expected).await;
@@ -261,7 +261,7 @@ async fn a_full_disk_ends_the_writing_with_one_warning_and_no_answer() {
     let stderr = node.process.stderr();
     assert_eq!(stderr.matches("takes no more blocks").count(), 1, "{stderr}");
     assert_eq!(files(&root).len() as u64, blocks, "nothing half written is left");
-    has!(node.purge("a").await, {"disk_blocks": blocks});
+    has(&node.purge("a").await, json!({"disk_blocks": blocks}));
 }
 
 #[tokio::test]

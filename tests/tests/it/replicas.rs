@@ -9,10 +9,9 @@ use harness::postgres::Server;
 use harness::setting::number;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, streaming, trace_of};
+use crate::ask::{CHAT, MINI, has, question, streaming, trace_of};
 use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, POOL, config, serve, sums};
@@ -26,21 +25,16 @@ const PASSWORD: &str = "tide-password-4f1c9a";
 /// A change takes effect everywhere within this time.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A gateway on a database whose URL contains the password; the directory holds the master key that replicas
-/// share.
-struct Shared {
-    gateway: Gateway,
-    url: String,
-    keys: TempDir,
-}
-
-async fn on(server: &Server) -> Shared {
+/// A gateway on a database whose URL contains the password.
+async fn on(server: &Server) -> Gateway {
     let name = format!("j_{}", std::process::id());
     let url = server.database(&name).await.unwrap().replace("tidegate@", &format!("tidegate:{PASSWORD}@"));
-    let keys = tempfile::tempdir().unwrap();
-    let key_file = keys.path().join("master.key").display().to_string();
-    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-    Shared { gateway: Gateway::with(config(), &environment).await, url, keys }
+    Gateway::on_database(&url, &[]).await
+}
+
+/// A client of another process with the gateway's admin key.
+fn admin_at(gateway: &Gateway, origin: &str) -> Client {
+    Client::new(origin).bearer(&gateway.founded.admin_key).within(WITHIN)
 }
 
 /// Polls until the gateway's answer has this status; returns how long that took.
@@ -75,8 +69,7 @@ async fn wait_for_usage(admin: &Client, requests: u64, within: Duration) -> Valu
 
 #[tokio::test]
 async fn two_gateways_are_one() {
-    let shared = on(&Server::shared().await.unwrap()).await;
-    let gateway = &shared.gateway;
+    let gateway = &on(&Server::shared().await.unwrap()).await;
     gateway.credential("openai", OWN).await;
     let (mut other, origin) = gateway.replica().await;
     let at_other = |key: &str| Client::new(&origin).bearer(key).within(WITHIN);
@@ -140,17 +133,11 @@ async fn two_gateways_that_start_at_once_become_one() {
 }
 
 /// A heartbeat comes to one gateway, and the load that it says counts at the other as well.
-#[cfg(feature = "control")]
-#[tokio::test]
-async fn what_a_node_says_to_one_gateway_counts_at_the_other() {
-    let shared = on(&Server::shared().await.unwrap()).await;
-    let gateway = &shared.gateway;
+async fn a_load_counts_at_the_other(gateway: &Gateway, at_other: &Client) {
     let emulator = Emulator::start(config()).await.unwrap();
     let load = json!({"running": 9, "waiting": 3, "cache_bytes": 1_000, "cache_bytes_max": 1_000, "cache_held_bytes": 970});
     let node = placement::joined(gateway, &emulator, load).await;
     gateway.node("rack", &[MINI]).await;
-    let (_other, origin) = gateway.replica().await;
-    let at_other = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
     let plan = found("the load at the other gateway", async || {
         let plan = at_other.post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
         let attempts = plan["attempts"].as_array().unwrap_or_else(|| panic!("{plan}"));
@@ -166,8 +153,7 @@ async fn what_a_node_says_to_one_gateway_counts_at_the_other() {
 #[tokio::test]
 async fn a_batch_goes_on_at_one_gateway_when_the_other_is_killed() {
     const ITEMS: usize = 600;
-    let shared = on(&Server::shared().await.unwrap()).await;
-    let gateway = &shared.gateway;
+    let gateway = &on(&Server::shared().await.unwrap()).await;
     let body = json!({"provider": "anthropic", "secret": POOL, "base_url": gateway.emulator.anthropic_url()});
     gateway.make("/v2/accounts", body).await;
     let (mut other, _) = gateway.replica().await;
@@ -192,17 +178,17 @@ async fn a_batch_goes_on_at_one_gateway_when_the_other_is_killed() {
 #[tokio::test]
 async fn each_event_is_sent_by_one_of_two_gateways() {
     const EVENTS: usize = 20;
-    let shared = on(&Server::shared().await.unwrap()).await;
-    let gateway = &shared.gateway;
+    let gateway = &on(&Server::shared().await.unwrap()).await;
     let (mut other, origin) = gateway.replica().await;
-    let at_other = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
+    let at_other = admin_at(gateway, &origin);
+    a_load_counts_at_the_other(gateway, &at_other).await;
     let mut receiver = Receiver::start().await;
     webhook(gateway, &mut receiver, json!({"events": ["key.revoked"]})).await;
     let mut keys = BTreeSet::new();
     for number in 0..EVENTS {
         let (_, key) = gateway.key(json!({"name": format!("key {number}")})).await;
         let admin = if number % 2 == 0 { gateway.admin() } else { at_other.clone() };
-        assert_eq!(admin.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
+        admin.delete(&format!("/v2/api-keys/{key}")).await.unwrap().must_be(204);
         keys.insert(key);
     }
     let mut notified = BTreeSet::new();
@@ -218,22 +204,23 @@ async fn each_event_is_sent_by_one_of_two_gateways() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn the_password_is_shown_to_nobody() {
-    let mut shared = on(&Server::shared().await.unwrap()).await;
-    let key_file = shared.keys.path().join("master.key").display().to_string();
-    let cli = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url).env("TIDEGATE_MASTER_KEY_FILE", &key_file);
+    let mut gateway = on(&Server::shared().await.unwrap()).await;
+    let [url, key_file] =
+        ["TIDEGATE_DATABASE_URL", "TIDEGATE_MASTER_KEY_FILE"].map(|name| gateway.setting(name).unwrap());
+    let cli = Cli::new().env("TIDEGATE_DATABASE_URL", &url).env("TIDEGATE_MASTER_KEY_FILE", &key_file);
     let explained = cli.run(&["config", "explain"]).ok();
     assert!(explained.contains("(set)") && !explained.contains(PASSWORD), "{explained}");
-    shared.gateway.credential("openai", OWN).await;
-    shared.gateway.chat_ok(&question(MINI)).await;
-    shared.gateway.wait_for_usage(1).await;
-    shared.gateway.stop().await;
-    let data = shared.gateway.data().display().to_string();
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.wait_for_usage(1).await;
+    gateway.stop().await;
+    let data = gateway.data().display().to_string();
     let report = cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
-    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(1)), "{report}");
+    has(&report, json!({"ok": true, "records": 1}));
     // A directory and a database that don't belong together, an unreachable server, and another master key.
     let elsewhere = tempfile::tempdir().unwrap();
     let fresh = elsewhere.path().join("fresh").display().to_string();
-    let strange = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url);
+    let strange = Cli::new().env("TIDEGATE_DATABASE_URL", &url);
     let mismatched = strange.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &fresh]).failed(1);
     assert!(mismatched.contains("master key"), "{mismatched}");
     let alone = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
@@ -253,8 +240,7 @@ async fn the_password_is_shown_to_nobody() {
 async fn the_database_goes_away_and_nothing_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::own(directory.path()).await.unwrap();
-    let shared = on(&server).await;
-    let gateway = &shared.gateway;
+    let gateway = &on(&server).await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
     wait_for_usage(&gateway.admin(), 1, WITHIN).await;
@@ -270,16 +256,13 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     // Routes that need the database return a 503; the gateway stays ready, so a load balancer keeps sending
     // inference traffic.
     gateway.admin().get("/v2/usage").await.unwrap().must_be(503);
-    assert_eq!(gateway.client().get("/health/ready").await.unwrap().status, 200);
+    gateway.client().get("/health/ready").await.unwrap().must_be(200);
     server.start().await.unwrap();
     let back = Instant::now();
     let sums = wait_for_usage(&gateway.admin(), served, WITHIN).await;
-    println!(
-        "{served} requests over {:?}; in the books {:?} after the return",
-        started.elapsed(),
-        back.elapsed()
-    );
-    assert_eq!((&sums["requests"], &sums["failed_requests"]), (&json!(served), &json!(0)), "{sums}");
+    let (away, back) = (started.elapsed(), back.elapsed());
+    println!("{served} requests over {away:?}; in the books {back:?} after the return");
+    has(&sums, json!({"requests": served, "failed_requests": 0}));
     assert_eq!(gateway.requests(100).await.len() as u64, served);
     // Configuration changes are picked up again, too.
     let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
@@ -291,8 +274,7 @@ async fn the_database_goes_away_and_nothing_is_lost() {
 #[cfg(feature = "control")]
 #[tokio::test]
 async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
-    let shared = on(&Server::shared().await.unwrap()).await;
-    let mut gateway = shared.gateway;
+    let mut gateway = on(&Server::shared().await.unwrap()).await;
     gateway.credential("openai", OWN).await;
     batches::slowly(&gateway, 250);
     let id = batches::made(&gateway.client(), &batches::asks(batches::MANY)).await;
@@ -306,7 +288,7 @@ async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
     let (other, origin) = gateway.replica().await;
     gateway.process().kill9().unwrap();
     gateway.emulator.clear_scripts();
-    let admin = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
+    let admin = admin_at(&gateway, &origin);
     let some = batches::items(&admin).await.len();
     assert!((1..batches::MANY).contains(&some), "{some} were booked by the dead one");
     let rows = batches::until_booked(&admin, batches::MANY).await;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, fails, has, problem, records, said, says, trace_of, with};
+use crate::ask::{CHAT, fails, has, problem, records, said, says, trace_of, until_posted, with};
 use crate::command::{Cli, Done};
 use crate::gateway::{Gateway, config};
 use crate::isolation::second_workspace;
@@ -27,11 +27,11 @@ const TUNNEL: &str = "/v2/byoc/nodes/tunnel";
 /// How soon a revoked node must be without a tunnel.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A machine behind NAT.
+/// The machine of a node.
 pub struct Machine {
     root: tempfile::TempDir,
-    /// Known to the test alone.
-    address: SocketAddr,
+    /// Where its node listens: behind NAT, that is known to the test alone.
+    pub address: SocketAddr,
 }
 
 impl Machine {
@@ -39,7 +39,7 @@ impl Machine {
         Self { root: tempfile::tempdir().unwrap(), address: free_address().unwrap() }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.root.path().join("node")
     }
 
@@ -49,7 +49,7 @@ impl Machine {
         Cli::new().run(&[&of[..], more].concat())
     }
 
-    fn file(&self, name: &str) -> Value {
+    pub fn file(&self, name: &str) -> Value {
         serde_json::from_slice(&std::fs::read(self.data().join(name)).unwrap()).unwrap()
     }
 
@@ -144,10 +144,7 @@ fn every_field() -> Value {
 
 /// The answer of a gateway that may not have read the node's state yet.
 pub async fn until_answered(gateway: &Gateway) -> harness::client::Answer {
-    found("an answer through the tunnel", async || {
-        Some(gateway.client().post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
-    })
-    .await
+    until_posted(&gateway.client(), CHAT, &ask(), 200).await
 }
 
 /// A stream whose first event was read. On a busy machine three heartbeats of 300 ms are late at times, and the node is away until the
@@ -208,22 +205,6 @@ async fn a_node_that_nothing_reaches_serves_through_its_tunnel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_with_an_address_changes_to_a_tunnel_by_its_option() {
-    let gateway = gateway(&[]).await;
-    let refused = Machine::new();
-    let data = refused.data().display().to_string();
-    let alone = ["node", "--model", "echo", "--tunnel", "--data-dir", &data];
-    says(&Cli::new().run(&alone).failed(2), &["has not joined"]);
-    let machine = Machine::new();
-    // Nobody listens at that address.
-    let address = format!("http://{}", free_address().unwrap());
-    let id = machine.join(&gateway.origin, &gateway.invite("attic"), &["--address", &address]).ok();
-    let _node = machine.start(&["--tunnel"]).await;
-    until_ready(&gateway, id.trim()).await;
-    until_answered(&gateway).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_ends_the_generation_and_holds_up_no_other() {
     let gateway = gateway(&[]).await;
     let (machine, id, _node) = serving(&gateway, &gateway.origin).await;
@@ -237,6 +218,7 @@ async fn a_client_that_leaves_ends_the_generation_and_holds_up_no_other() {
     let kept = records(&machine.client(), before + 1).await;
     assert_eq!(kept.last().unwrap()["end"], "left", "{kept:?}");
     gateway.until_node(&id, "idle", |node| node["tunnel"]["streams"] == 0).await;
+    another_workspace_gets_nothing(&gateway, &machine, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -319,10 +301,7 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     let there = async || admin.get(&path).await.unwrap().json();
     found("ready at the second gateway", async || Some(there().await).filter(has_tunnel)).await;
     assert!(gateway.shown_node(&id).await["tunnel"].is_null(), "it has a tunnel to one gateway");
-    found("an answer through the tunnel", async || {
-        Some(client.post(CHAT, &ask()).await.unwrap()).filter(|answer| answer.status == 200)
-    })
-    .await;
+    until_posted(&client, CHAT, &ask(), 200).await;
     // In force at the second gateway when it has answered.
     let merged = [("content-type", "application/merge-patch+json")];
     admin.call(http::Method::PATCH, &path, &merged, every_field().to_string()).await.unwrap().must_be(200);
@@ -343,18 +322,16 @@ async fn a_node_that_is_revoked_at_another_gateway_is_cut_within_a_second() {
     problem(&refused, 401, "node_credential_revoked");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_workspace_gets_nothing_through_a_tunnel() {
-    let gateway = gateway(&[]).await;
-    let (machine, id, _node) = serving(&gateway, &gateway.origin).await;
-    let others = second_workspace(&gateway).await;
+async fn another_workspace_gets_nothing(gateway: &Gateway, machine: &Machine, id: &str) {
+    let before = records(&machine.client(), 1).await.len();
+    let others = second_workspace(gateway).await;
     let stranger = gateway.with_key(&others.admin_key);
     let body = json!({"name": "borrowed", "base_url": format!("tunnel://{id}/v1"), "models": [MODEL]});
     let added = stranger.post("/v2/byoc/nodes", &body).await.unwrap().must_be(201).json();
     has(&added, json!({"status": "unreachable", "tunnel": null}));
     let refused = gateway.with_key(&others.api_key).post(CHAT, &ask()).await.unwrap();
     assert_ne!(refused.status, 200, "{}", refused.text());
-    assert_eq!(records(&machine.client(), 1).await.len(), 1, "nothing came to the node");
+    assert_eq!(records(&machine.client(), before).await.len(), before, "nothing came to the node");
 }
 
 /// A node's side of the handshake, as a test wants it.
@@ -528,6 +505,21 @@ async fn a_node_keeps_its_first_key() {
     problem(&reporting.post(path, &request(&key, &key)).await.unwrap(), 403, "node_key_unproven");
     assert_eq!(reporting.post("/v2/byoc/nodes/heartbeat", &beat).await.unwrap().status, 200);
     assert_eq!(Dialled::challenge(&gateway, credential).await.1.len(), 64);
+    changes_to_a_tunnel_by_its_option(&gateway).await;
+}
+
+/// A node that joined with an address changes to a tunnel, and one that has not joined has none.
+async fn changes_to_a_tunnel_by_its_option(gateway: &Gateway) {
+    let (refused, machine) = (Machine::new(), Machine::new());
+    let data = refused.data().display().to_string();
+    let alone = ["node", "--model", "echo", "--tunnel", "--data-dir", &data];
+    says(&Cli::new().run(&alone).failed(2), &["has not joined"]);
+    // Nobody listens at that address.
+    let address = format!("http://{}", free_address().unwrap());
+    let id = machine.join(&gateway.origin, &gateway.invite("barn"), &["--address", &address]).ok();
+    let _node = machine.start(&["--tunnel"]).await;
+    until_ready(gateway, id.trim()).await;
+    until_answered(gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -564,8 +556,7 @@ async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
     })
     .await;
     fails(&refused, 503, "policy_expired");
-    let health = machine.client().get("/v1/health").await.unwrap().json();
-    assert_eq!(health["policy"]["is_expired"], true, "{health}");
+    has(&machine.client().get("/v1/health").await.unwrap().json()["policy"], json!({"is_expired": true}));
     // A restart gives it no time.
     node.kill9().unwrap();
     let _node = machine.start(&[]).await;
@@ -573,6 +564,6 @@ async fn a_node_alone_for_too_long_refuses_until_it_has_heard() {
     gateway.start_again().await;
     wire.lead_to(&gateway);
     until_ready(&gateway, &id).await;
-    until("it serves again", async || machine.client().post(CHAT, &ask()).await.unwrap().status == 200).await;
+    until_posted(&machine.client(), CHAT, &ask(), 200).await;
     until_answered(&gateway).await;
 }

@@ -6,7 +6,6 @@ mod clients;
 mod node;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,12 +15,12 @@ use harness::network::Network;
 use harness::process::workspace;
 use harness::setting::number;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, has, said};
 use crate::gateway::{Gateway, OWN, config};
+use crate::joining::Wire;
 use crate::kill::Chance;
 use crate::peers::{MIB, SHARED, rot, shelve_all, weights};
 use crate::wait::{a_moment, found, until};
@@ -40,22 +39,6 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 /// The files of a model that the node needs.
 const MODEL_FILES: [&str; 5] =
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
-
-/// Leads from an address that machines reach to the emulator, which listens on loopback alone.
-async fn lead(from: Ipv4Addr, to: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind((from, 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if let Ok(mut far) = TcpStream::connect(to).await {
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                }
-            });
-        }
-    });
-    address
-}
 
 async fn answers_of(asking: Vec<JoinHandle<Outcome>>) -> Vec<Outcome> {
     join_all(asking).await.into_iter().map(|answer| answer.unwrap()).collect()
@@ -105,9 +88,10 @@ impl Fleet {
             nodes.push(Node::new(&mut network, name, dials, more).await);
         }
         let gateway = Gateway::on(machine, config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;
-        let provider = lead(own, gateway.emulator.addr()).await;
-        let base_url =
-            gateway.emulator.base_url().replace(&gateway.emulator.addr().to_string(), &provider.to_string());
+        // The emulator listens on loopback alone.
+        let provider = Wire::at(own).await;
+        provider.lead(gateway.emulator.addr());
+        let base_url = gateway.emulator.base_url().replace(&gateway.emulator.origin(), &provider.url());
         let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
         gateway.make("/v2/provider-credentials", credential).await;
         let route = json!({"scope": {}, "profiles": ["byoc", "byok"], "first_byte_timeout_ms": 6_000});

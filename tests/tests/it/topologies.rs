@@ -367,8 +367,8 @@ async fn a_missing_model_leaves_in_every_dialect_and_its_usage_is_recorded_as_th
     for (record, entry) in kept.iter().zip(&sent) {
         let backend = if entry.path.contains("messages") { "second" } else { "cloud" };
         let left_to = json!({"backend": backend, "because": "model_missing"});
-        has(&record, json!({"left_to": left_to, "end": "whole", "is_measured": true}));
-        has(&record, json!({"output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens}));
+        has(record, json!({"left_to": left_to, "end": "whole", "is_measured": true}));
+        has(record, json!({"output_tokens": entry.said_tokens, "input_tokens": entry.prompt_tokens}));
     }
     // None of it are this node's tokens.
     assert_eq!(site.metric("tidegate_node_tokens_total{kind=\"answer\"}").await, "0");

@@ -32,21 +32,20 @@ enum Step {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let which = 0_usize..8;
-    let which_too = which.clone();
+    let which = || 0_usize..8;
     prop_oneof![
         4 => Just(Step::Open),
-        5 => which.clone().prop_map(Step::Attempt),
-        1 => which.clone().prop_map(Step::Fail),
-        2 => which.clone().prop_map(Step::Checkpoint),
-        4 => which.clone().prop_map(Step::Close),
-        1 => which.prop_map(Step::Drop),
+        5 => which().prop_map(Step::Attempt),
+        1 => which().prop_map(Step::Fail),
+        2 => which().prop_map(Step::Checkpoint),
+        4 => which().prop_map(Step::Close),
+        1 => which().prop_map(Step::Drop),
         3 => Just(Step::Turn),
         2 => Just(Step::Drain),
         1 => Just(Step::Prepare),
         1 => Just(Step::SinkFails),
         2 => Just(Step::Flush),
-        3 => which_too.prop_map(Step::AttemptUnsynced),
+        3 => which().prop_map(Step::AttemptUnsynced),
     ]
 }
 
@@ -207,9 +206,7 @@ impl Life {
     fn check_that_it_goes_on(&mut self) -> Result<(), TestCaseError> {
         let before = self.books.sink.len();
         let first = self.next;
-        for number in first..first + 40 {
-            exchange(&self.books, number);
-        }
+        exchanges(&self.books, first..first + 40);
         self.next += 40;
         prop_assert!(self.books.stop().is_ok());
         prop_assert_eq!(self.books.sink.len(), before + 40);
@@ -235,9 +232,7 @@ proptest! {
                 break;
             }
         }
-        life.books.kill();
-        life.tabs.clear();
-        life.books.revive();
+        crash(&mut life.books, std::mem::take(&mut life.tabs));
         if let Some((nth, torn)) = again {
             life.books.disk.fail_at(nth, DiskFault::Die(torn));
         }
@@ -258,9 +253,7 @@ proptest! {
         again in proptest::option::of(1_u64..25),
     ) {
         let mut life = Life::new(seed, Durability::Synced);
-        for step in steps {
-            life.step(step);
-        }
+        steps.into_iter().for_each(|step| life.step(step));
         let random = SeededRandom::new(seed);
         life.books.kill();
         life.tabs.clear();
@@ -279,52 +272,23 @@ proptest! {
     }
 }
 
-/// A run with every step in it, for the loop below.
-const STEPS: [Step; 24] = [
-    Step::Open,
-    Step::Attempt(0),
-    Step::Open,
-    Step::Attempt(1),
-    Step::Fail(1),
-    Step::Prepare,
-    Step::Attempt(1),
-    Step::Checkpoint(0),
-    Step::Turn,
-    Step::Close(0),
-    Step::Turn,
-    Step::Drain,
-    Step::Open,
-    Step::Open,
-    Step::Attempt(1),
-    Step::Attempt(2),
-    Step::Drop(1),
-    Step::Turn,
-    Step::SinkFails,
-    Step::Drain,
-    Step::Drain,
-    Step::Close(0),
-    Step::Turn,
-    Step::Drain,
-];
-
-/// Every disk operation of that run fails in turn, in every way, until a whole run passes without a failure.
+/// Every disk operation of a run with every step in it fails in turn, in every way, until a whole run passes without a failure.
 #[test]
 fn each_disk_operation_may_fail() {
-    let faults = [
-        DiskFault::Error,
-        DiskFault::NoSpace,
-        DiskFault::Short(0),
-        DiskFault::Short(100),
-        DiskFault::Die(70),
-    ];
-    for fault in faults {
+    use DiskFault::{Die, Error, NoSpace, Short};
+    use Step::{Attempt, Checkpoint, Close, Drain, Drop, Fail, Open, Prepare, SinkFails, Turn};
+    let steps = [
+        [Open, Attempt(0), Open, Attempt(1), Fail(1), Prepare, Attempt(1), Checkpoint(0), Turn].as_slice(),
+        &[Close(0), Turn, Drain, Open, Open, Attempt(1), Attempt(2), Drop(1), Turn, SinkFails, Drain, Drain],
+        &[Close(0), Turn, Drain],
+    ]
+    .concat();
+    for fault in [Error, NoSpace, Short(0), Short(100), Die(70)] {
         for nth in 1.. {
             let mut life = Life::new(nth, Durability::Synced);
             life.books.disk.fail_at(nth, fault);
             // Several rounds, so that segments are filled, recycled and reused.
-            for step in STEPS.iter().cycle().take(STEPS.len() * 5) {
-                life.step(*step);
-            }
+            steps.iter().cycle().take(steps.len() * 5).for_each(|step| life.step(*step));
             if !life.books.disk.is_dead() {
                 life.leave_all();
                 let stopped = life.books.stop();
@@ -334,9 +298,7 @@ fn each_disk_operation_may_fail() {
                 );
             }
             let was_clean = life.books.disk.fault_is_pending();
-            life.books.kill();
-            life.tabs.clear();
-            life.books.revive();
+            crash(&mut life.books, std::mem::take(&mut life.tabs));
             life.start_in_the_end();
             life.check().unwrap_or_else(|error| panic!("{fault:?} at {nth}: {error}"));
             assert_eq!(life.books.sink.ignored_count(), 0, "{fault:?} at {nth}");
@@ -352,14 +314,10 @@ fn each_disk_operation_may_fail() {
 #[test]
 fn a_segment_may_be_cut_at_every_byte() {
     let mut books = started(1);
-    for number in 1..=3 {
-        exchange(&books, number);
-    }
+    exchanges(&books, 1..=3);
     let mut open_tab = open(&books, 4);
     assert!(attempt(&books, &mut open_tab, byok()));
-    books.kill();
-    drop(open_tab);
-    books.revive();
+    crash(&mut books, open_tab);
     let path = books.disk.files()[0].clone();
     let bytes = books.disk.contents(&path).unwrap();
     // The last entry may end in zeros.
@@ -390,11 +348,8 @@ fn noise_is_no_journal() {
     let random = SeededRandom::new(11);
     for round in 0..300_u64 {
         let mut books = started(round);
-        for number in 1..=5 {
-            exchange(&books, number);
-        }
-        books.kill();
-        books.revive();
+        exchanges(&books, 1..=5);
+        crash(&mut books, ());
         let path = books.disk.files()[0].clone();
         let mut bytes = books.disk.contents(&path).unwrap();
         for _ in 0..=random.below(20) {
@@ -402,8 +357,7 @@ fn noise_is_no_journal() {
             bytes[at] ^= 1 << random.below(8);
         }
         books.disk.put(&path, bytes);
-        let started = books.start();
-        assert!(started.is_ok(), "{started:?}");
+        books.start().unwrap();
         assert!(books.sink.len() <= 5);
     }
 }

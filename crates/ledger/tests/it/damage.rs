@@ -30,8 +30,7 @@ fn killed(seed: u64, drained: u64) -> SimulatedBooks {
         }
     }
     books.sync().unwrap();
-    books.kill();
-    books.revive();
+    crash(&mut books, ());
     books
 }
 
@@ -58,8 +57,7 @@ fn start_damaged(books: &mut SimulatedBooks) -> RecoveryReport {
     }
     let booked = books.sink.len();
     exchange(books, EXCHANGES + 1);
-    books.kill();
-    books.revive();
+    crash(books, ());
     let again = books.start().unwrap();
     assert_eq!((again.damaged, again.applied), (0, 1), "{again:?}");
     assert_eq!(
@@ -81,46 +79,29 @@ type Harm = fn(&mut Vec<u8>);
 
 #[test]
 fn each_kind_of_damage_is_counted_and_kept_aside() {
+    let middle: Harm = |bytes| {
+        let at = frames(bytes)[3] + 20;
+        bytes[at..at + 8].iter_mut().for_each(|byte| *byte ^= 0x55);
+    };
+    let length: Harm = |bytes| {
+        let at = frames(bytes)[3];
+        bytes[at + 1] ^= 0x10;
+    };
+    let last: Harm = |bytes| {
+        let starts = frames(bytes);
+        bytes[starts[starts.len() - 2]..].fill(0);
+    };
+    let noise: Harm = |bytes| {
+        let random = SeededRandom::new(3);
+        bytes.iter_mut().for_each(|byte| *byte = u8::try_from(random.below(256)).unwrap());
+    };
     // JournalDamage, whether something of the segment is found, whether there is a file to keep.
     let kinds: [(&str, Harm, bool, bool); 6] = [
-        (
-            "eight bytes in the middle",
-            |bytes| {
-                let at = frames(bytes)[3] + 20;
-                bytes[at..at + 8].iter_mut().for_each(|byte| *byte ^= 0x55);
-            },
-            true,
-            true,
-        ),
-        (
-            "the length of a frame",
-            |bytes| {
-                let at = frames(bytes)[3];
-                bytes[at + 1] ^= 0x10;
-            },
-            true,
-            true,
-        ),
-        (
-            "the last frame",
-            |bytes| {
-                let starts = frames(bytes);
-                let at = starts[starts.len() - 2];
-                bytes[at..].fill(0);
-            },
-            true,
-            true,
-        ),
+        ("eight bytes in the middle", middle, true, true),
+        ("the length of a frame", length, true, true),
+        ("the last frame", last, true, true),
         ("the header", |bytes| bytes[10] ^= 1, true, true),
-        (
-            "noise",
-            |bytes| {
-                let random = SeededRandom::new(3);
-                bytes.iter_mut().for_each(|byte| *byte = u8::try_from(random.below(256)).unwrap());
-            },
-            false,
-            true,
-        ),
+        ("noise", noise, false, true),
         ("zeros", |bytes| bytes.fill(0), false, false),
     ];
     for (name, harm, is_found, is_kept) in kinds {
@@ -204,9 +185,7 @@ fn an_unreadable_mark_is_damage_once() {
 fn damage_under_a_running_process_is_skipped_noted_and_told_at_the_next_start() {
     for graceful in [true, false] {
         let mut books = started(5);
-        for number in 1..=EXCHANGES {
-            exchange(&books, number);
-        }
+        exchanges(&books, 1..=EXCHANGES);
         let path = segments(&books)[1].clone();
         let bytes = books.disk.contents(&path).unwrap();
         // A settled record, since each exchange writes its state first.
@@ -228,13 +207,9 @@ fn damage_under_a_running_process_is_skipped_noted_and_told_at_the_next_start() 
         assert_eq!(report.records_missing, lost, "{report:?}");
         assert_eq!(completed(&books) + lost, EXCHANGES);
         let aside = damage_dir(books.dir());
-        assert!(
-            books
-                .disk
-                .files()
-                .iter()
-                .any(|file| file.starts_with(&aside) && file.extension().is_some_and(|it| it == "seg"))
-        );
+        let is_kept =
+            |file: &PathBuf| file.starts_with(&aside) && file.extension().is_some_and(|it| it == "seg");
+        assert!(books.disk.files().iter().any(is_kept));
     }
 }
 

@@ -26,9 +26,7 @@ fn a_settled_record_is_in_the_sink_after_one_pass() {
 #[test]
 fn a_failing_store_is_asked_again_and_gets_everything() {
     let books = started(2);
-    for number in 1..=3 {
-        exchange(&books, number);
-    }
+    exchanges(&books, 1..=3);
     books.sink.fail_next(2);
     assert!(books.drain().is_err());
     exchange(&books, 4);
@@ -111,9 +109,7 @@ fn an_open_tab_keeps_its_segment_until_a_checkpoint_moves_it_on() {
 #[test]
 fn a_graceful_end_leaves_nothing_to_recover() {
     let mut books = started(6);
-    for number in 1..=50 {
-        exchange(&books, number);
-    }
+    exchanges(&books, 1..=50);
     books.stop().unwrap();
     assert_eq!((books.sink.len(), live_segments(&books)), (50, 0));
     assert_eq!(books.start().unwrap(), ledger::RecoveryReport::default());
@@ -126,9 +122,7 @@ fn a_tab_that_outlives_the_graceful_end_is_interrupted_at_the_next_start() {
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()));
     books.stop().unwrap();
-    books.kill();
-    drop(tab);
-    books.revive();
+    crash(&mut books, tab);
     assert_eq!(books.start().unwrap().interrupted, 1);
     assert_eq!(books.sink.record(trace(1)).unwrap().outcome, Outcome::Interrupted);
 }

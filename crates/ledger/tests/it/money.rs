@@ -39,9 +39,7 @@ fn attempt_record(number: u32, principal: Principal, usage: Usage, rates: Option
 fn record(outcome: Outcome, status: u16, attempts: Vec<AttemptRecord>) -> domain::MeterRecord {
     let books = started(1);
     drop(open(&books, 1));
-    books.turn().unwrap();
-    books.drain().unwrap();
-    let mut record = books.sink.record(trace(1)).unwrap();
+    let mut record = booked(&books, 1);
     record.usage = attempts.last().map(|attempt| attempt.usage).unwrap_or_default();
     record.principal = attempts.last().map(|attempt| attempt.principal);
     (record.outcome, record.status, record.attempts) = (outcome, status, attempts);
@@ -153,9 +151,7 @@ fn of_two_attempts_at_once_the_one_that_answered_is_owed() {
         tab.end_attempt(loser, AttemptEnd { fault, usage: usage(1_000, 0), ..AttemptEnd::default() });
         tab.answered_by(winner);
         tab.close(completed(used));
-        books.turn().unwrap();
-        books.drain().unwrap();
-        let record = books.sink.record(trace(1)).unwrap();
+        let record = booked(&books, 1);
         assert_eq!(record.attempts.last().map(|attempt| attempt.number), Some(winner));
         assert_eq!(record.charge.cost, of_one.cost, "{winner} answered");
         assert!(record.charge.provider_cost > of_one.provider_cost, "{winner} answered");
@@ -174,9 +170,7 @@ fn of_two_attempts_at_once_the_one_that_went_on_keeps_its_checkpoints() {
         tab.end_attempt(ended, AttemptEnd { fault, usage: usage(1_000, 0), ..AttemptEnd::default() });
         tab.checkpoint(usage(1_000, 70), 500);
         books.turn().unwrap();
-        books.kill();
-        drop(tab);
-        books.revive();
+        crash(&mut books, tab);
         books.start().unwrap();
         books.drain().unwrap();
         let record = books.sink.record(trace(1)).unwrap();
@@ -198,9 +192,7 @@ fn a_second_attempt_that_the_disk_refuses_leaves_the_first_as_it_was() {
     assert!(!attempt(&books, &mut tab, managed()), "the disk is full");
     books.disk.fail_writes(None);
     tab.close(completed(usage(1_000, 100)));
-    books.turn().unwrap();
-    books.drain().unwrap();
-    let record = books.sink.record(trace(1)).unwrap();
+    let record = booked(&books, 1);
     let last = record.attempts.last().unwrap();
     assert_eq!((last.number, last.usage.output, last.fault), (1, 100, None), "{:?}", record.attempts);
     assert_eq!(recompute([&record]).mismatch_count, 0);
@@ -240,9 +232,7 @@ fn what_a_retry_draws_within_a_commitment_is_booked_within_it() {
     assert!(attempt(&books, &mut tab, byok()));
     tab.close(completed(usage(1_000, 100)));
 
-    books.turn().unwrap();
-    books.drain().unwrap();
-    let record = books.sink.record(trace(1)).unwrap();
+    let record = booked(&books, 1);
     let amount = record.attempts.iter().map(|attempt| attempt.charge.provider_cost).sum();
     assert_eq!(amount, Nanos(15_000 + 150_000 + 60_000));
     let (budget, period_unix_ms) = (pool.budget, pool.period_unix_ms);
@@ -256,9 +246,7 @@ fn two_attempts_whose_client_left_are_both_metered() {
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()) && attempt(&books, &mut tab, byok()));
     drop(tab);
-    books.turn().unwrap();
-    books.drain().unwrap();
-    let record = books.sink.record(trace(1)).unwrap();
+    let record = booked(&books, 1);
     assert_eq!(record.outcome, Outcome::ClientCancelled);
     assert!(record.attempts.iter().all(|attempt| attempt.usage.input > 0), "{:?}", record.attempts);
     assert_eq!(recompute([&record]).mismatch_count, 0);
@@ -266,8 +254,8 @@ fn two_attempts_whose_client_left_are_both_metered() {
 
 #[test]
 fn a_deadline_under_byok_keeps_its_memo() {
-    let mut record =
-        record(Outcome::Deadline, 504, vec![attempt_record(1, byok(), usage(1_000, 100), Some(rates()))]);
+    let attempts = vec![attempt_record(1, byok(), usage(1_000, 100), Some(rates()))];
+    let mut record = record(Outcome::Deadline, 504, attempts);
     book(&mut record);
     assert_eq!((record.charge.cost, record.charge.provider_cost), (Nanos(0), Nanos(210_000)));
 }

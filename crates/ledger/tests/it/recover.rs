@@ -19,9 +19,7 @@ fn an_open_stream_is_exact_to_its_last_checkpoint() {
     tab.checkpoint(usage(100, 80), 128_000);
     books.turn().unwrap();
     tab.checkpoint(usage(100, 120), 192_000);
-    books.kill();
-    drop(tab);
-    books.revive();
+    crash(&mut books, tab);
     let report = books.start().unwrap();
     assert_eq!((report.applied, report.interrupted), (0, 1));
     let record = books.sink.record(trace(1)).unwrap();
@@ -37,9 +35,7 @@ fn an_attempt_without_a_checkpoint_is_estimated() {
     let mut books = started(2);
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()));
-    books.kill();
-    drop(tab);
-    books.revive();
+    crash(&mut books, tab);
     books.start().unwrap();
     let record = books.sink.record(trace(1)).unwrap();
     assert_eq!((record.usage.input, record.usage.source), (100, UsageSource::Estimate));
@@ -49,15 +45,10 @@ fn an_attempt_without_a_checkpoint_is_estimated() {
 #[test]
 fn what_was_drained_is_not_applied_again() {
     let mut books = started(3);
-    for number in 1..=5 {
-        exchange(&books, number);
-    }
+    exchanges(&books, 1..=5);
     books.drain().unwrap();
-    for number in 6..=8 {
-        exchange(&books, number);
-    }
-    books.kill();
-    books.revive();
+    exchanges(&books, 6..=8);
+    crash(&mut books, ());
     let report = books.start().unwrap();
     assert_eq!((report.applied, report.skipped, report.interrupted), (3, 5, 0));
     assert_eq!((books.sink.len(), books.sink.ignored_count()), (8, 0));
@@ -67,11 +58,9 @@ fn what_was_drained_is_not_applied_again() {
 fn a_journal_that_was_recovered_has_nothing_left() {
     let mut books = started(4);
     exchange(&books, 1);
-    books.kill();
-    books.revive();
+    crash(&mut books, ());
     assert_eq!(books.start().unwrap().applied, 1);
-    books.kill();
-    books.revive();
+    crash(&mut books, ());
     assert_eq!(books.start().unwrap().entries, 0);
     assert_eq!(books.sink.len(), 1);
 }
@@ -79,16 +68,13 @@ fn a_journal_that_was_recovered_has_nothing_left() {
 #[test]
 fn a_new_directory_beside_an_old_store_is_not_taken_for_the_old_one() {
     let mut books = started(5);
-    for number in 1..=20 {
-        exchange(&books, number);
-    }
+    exchanges(&books, 1..=20);
     books.stop().unwrap();
     let mut fresh = SimulatedBooks::new(99, Durability::Written);
     fresh.sink = std::sync::Arc::clone(&books.sink);
     fresh.start().unwrap();
     exchange(&fresh, 21);
-    fresh.kill();
-    fresh.revive();
+    crash(&mut fresh, ());
     assert_eq!(fresh.start().unwrap().applied, 1, "its positions are lower, but of another epoch");
 }
 
@@ -106,8 +92,7 @@ fn another_version_is_refused_and_says_what_to_do() {
 fn a_failing_store_stops_the_start_and_loses_nothing() {
     let mut books = started(7);
     exchange(&books, 1);
-    books.kill();
-    books.revive();
+    crash(&mut books, ());
     books.sink.fail_next(1);
     assert!(matches!(books.start(), Err(RecoveryError::Sink(_))));
     assert_eq!(books.start().unwrap().applied, 1);
@@ -117,8 +102,7 @@ fn a_failing_store_stops_the_start_and_loses_nothing() {
 fn other_cores_of_an_earlier_run_are_recovered_too() {
     let mut books = started(8);
     exchange(&books, 1);
-    books.kill();
-    books.revive();
+    crash(&mut books, ());
     let path = books.disk.files()[0].clone();
     let bytes = books.disk.contents(&path).unwrap();
     let mut elsewhere = SimulatedBooks::new(9, Durability::Written);
@@ -134,11 +118,8 @@ fn many_records_are_recovered_in_the_time_of_their_build() {
     const WITHIN: Duration =
         if cfg!(debug_assertions) { Duration::from_secs(10) } else { Duration::from_secs(2) };
     let mut books = started(10);
-    for number in 1..=RECORDS {
-        exchange(&books, number);
-    }
-    books.kill();
-    books.revive();
+    exchanges(&books, 1..=RECORDS);
+    crash(&mut books, ());
     let start = Instant::now();
     let report = books.start().unwrap();
     let took = start.elapsed();

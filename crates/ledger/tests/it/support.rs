@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use domain::record::PlanRecord;
 use domain::{
-    AccountId, CredentialId, Dialect, NodeId, Operation, Outcome, Price, Principal, ProjectId, Rates,
-    TraceId, Usage, UsageSource, WorkspaceId,
+    AccountId, CredentialId, Dialect, MeterRecord, NodeId, Operation, Outcome, Price, Principal, ProjectId,
+    Rates, TraceId, Usage, UsageSource, WorkspaceId,
 };
 use ledger::simulation::{SimulatedBooks, now};
 use ledger::{Closing, Durability, Intent, Journal, Opening, Tab};
@@ -119,4 +119,22 @@ pub fn exchange(books: &SimulatedBooks, number: u64) {
     assert!(attempt(books, &mut tab, byok()));
     tab.close(completed(usage(100, 20)));
     books.turn().expect("a good disk");
+}
+
+pub fn exchanges(books: &SimulatedBooks, numbers: impl IntoIterator<Item = u64>) {
+    numbers.into_iter().for_each(|number| exchange(books, number));
+}
+
+/// The record of an exchange, once everything is drained.
+pub fn booked(books: &SimulatedBooks, number: u64) -> MeterRecord {
+    books.turn().expect("a good disk");
+    books.drain().expect("a good store");
+    books.sink.record(trace(number)).expect("a settled record")
+}
+
+/// A kill, with which what is open goes.
+pub fn crash(books: &mut SimulatedBooks, open: impl Sized) {
+    books.kill();
+    drop(open);
+    books.revive();
 }

@@ -6,32 +6,20 @@ use ledger::{AttemptEnd, Closing, Intent, StartedAttempt};
 
 use crate::support::*;
 
-fn record(books: &SimulatedBooks, number: u64) -> domain::MeterRecord {
-    books.turn().unwrap();
-    books.drain().unwrap();
-    books.sink.record(trace(number)).expect("a settled record")
-}
-
 #[test]
 fn a_completed_exchange_is_booked_under_what_answered() {
     let books = started(1);
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()));
     books.clock.advance_us(2_000);
-    tab.end_attempt(
-        1,
-        AttemptEnd {
-            status: Some(429),
-            fault: Some(FaultClass::RateLimit),
-            upstream_request_id: Some("req_1".into()),
-            usage: Usage::default(),
-        },
-    );
+    let (fault, upstream_request_id) = (Some(FaultClass::RateLimit), Some("req_1".into()));
+    let end = AttemptEnd { status: Some(429), fault, upstream_request_id, ..AttemptEnd::default() };
+    tab.end_attempt(1, end);
     assert!(attempt(&books, &mut tab, managed()));
     books.clock.advance_us(3_000);
     tab.close(Closing { fallback_used: true, ..completed(usage(1_000, 100)) });
 
-    let record = record(&books, 1);
+    let record = booked(&books, 1);
     assert_eq!((record.outcome, record.status, record.fallback_used), (Outcome::Completed, 200, true));
     assert_eq!(record.principal, Some(managed()));
     assert_eq!(record.resolved_model, "openai/gpt-4o-mini");
@@ -80,11 +68,9 @@ fn one_write_serves_all_intents_of_a_turn() {
     let before = books.disk.operations();
     books.turn().unwrap();
     assert_eq!(books.disk.operations() - before, 1);
-    assert!(
-        futures
-            .iter_mut()
-            .all(|future| matches!(now(future.as_mut()), Some(Ok(StartedAttempt { number: 1, .. }))))
-    );
+    for future in &mut futures {
+        assert!(matches!(now(future.as_mut()), Some(Ok(StartedAttempt { number: 1, .. }))));
+    }
 }
 
 #[test]
@@ -94,14 +80,14 @@ fn a_dropped_tab_closes_itself_as_cancelled_with_what_is_known() {
     assert!(attempt(&books, &mut tab, managed()));
     tab.checkpoint(usage(100, 50), 70_000);
     drop(tab);
-    let closed = record(&books, 1);
+    let closed = booked(&books, 1);
     assert_eq!((closed.outcome, closed.status), (Outcome::ClientCancelled, 200));
     assert_eq!(closed.usage, usage(100, 50));
     assert_eq!(closed.attempts[0].fault, Some(FaultClass::Cancelled));
     assert_eq!(closed.charge.cost, Nanos(49_500));
 
     drop(open(&books, 2));
-    let untried = record(&books, 2);
+    let untried = booked(&books, 2);
     assert_eq!((untried.outcome, untried.status, untried.principal), (Outcome::ClientCancelled, 499, None));
     assert_eq!(untried.charge.priced, Priced::Free);
 }
@@ -112,7 +98,7 @@ fn an_attempt_that_was_sent_and_left_unanswered_is_estimated_from_its_prompt() {
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()));
     drop(tab);
-    let record = record(&books, 1);
+    let record = booked(&books, 1);
     assert_eq!(record.usage, Usage { input: 100, source: UsageSource::Estimate, ..Usage::default() });
     assert_eq!((record.charge.cost, record.charge.provider_cost), (Nanos(0), Nanos(15_000)));
 }
@@ -123,7 +109,7 @@ fn an_intent_that_was_never_written_used_nothing() {
     let mut tab = open(&books, 1);
     assert!(now(Box::pin(tab.start_attempt(intent(byok())))).is_none());
     drop(tab);
-    assert_eq!(record(&books, 1).usage, Usage::default());
+    assert_eq!(booked(&books, 1).usage, Usage::default());
 }
 
 #[test]
@@ -135,7 +121,7 @@ fn a_panic_settles_as_our_failure() {
         panic!("a defect");
     }));
     assert!(caught.is_err());
-    let record = record(&books, 1);
+    let record = booked(&books, 1);
     assert_eq!((record.outcome, record.status), (Outcome::Failed, 500));
     assert_eq!(record.fault, Some(FaultClass::Internal));
 }
@@ -144,15 +130,15 @@ fn a_panic_settles_as_our_failure() {
 fn a_refusal_after_admission_is_recorded_without_an_attempt() {
     let books = started(9);
     let fault = Fault::new(FaultClass::NotFound, "model_not_served", "Nothing offers it.");
-    open(&books, 1).close(Closing {
+    let closing = Closing {
         outcome: Outcome::Failed,
         status: 404,
         fault: Some(&fault),
-        usage: Usage::default(),
         bytes_out: 200,
-        fallback_used: false,
-    });
-    let record = record(&books, 1);
+        ..completed(Usage::default())
+    };
+    open(&books, 1).close(closing);
+    let record = booked(&books, 1);
     assert_eq!(record.fault_code.as_deref(), Some("model_not_served"));
     assert_eq!((record.principal, record.attempts.len()), (None, 0));
 }
@@ -170,7 +156,7 @@ fn long_texts_of_clients_are_cut_at_a_character() {
     books.turn().unwrap();
     assert!(matches!(now(future), Some(Ok(StartedAttempt { number: 1, .. }))));
     tab.close(completed(usage(1, 1)));
-    let record = record(&books, 1);
+    let record = booked(&books, 1);
     assert_eq!(record.requested_model, "é".repeat(128));
     assert_eq!(record.tag.map(|tag| tag.len()), Some(256));
 }

@@ -23,18 +23,12 @@ fn actions(source: &str) -> Vec<&str> {
         |text: &&str| text.split_once('.').is_some_and(|(kind, verb)| is_word(kind) && is_word(verb));
     let writers = [".audit(", "record_act(", "note_act(", "action: \"", "(action, ", "audit_refusal("];
     let places = writers.iter().flat_map(|writer| source.match_indices(writer));
-    places
-        .filter_map(|(at, _)| {
-            let end = source.char_indices().map(|(end, _)| end).find(|end| *end >= at + 160);
-            source
-                .get(at..end.unwrap_or(source.len()))
-                .unwrap_or_default()
-                .split('"')
-                .skip(1)
-                .step_by(2)
-                .find(is_action)
-        })
-        .collect()
+    let action = |(at, _)| {
+        let end = source.char_indices().map(|(end, _)| end).find(|end| *end >= at + 160);
+        let behind = source.get(at..end.unwrap_or(source.len())).unwrap_or_default();
+        behind.split('"').skip(1).step_by(2).find(is_action)
+    };
+    places.filter_map(action).collect()
 }
 
 #[test]

@@ -15,8 +15,8 @@ fn a_project_comes_before_its_workspace_and_both_before_us() {
     let workspace = CachePolicy { managed, byok, ..none.clone() };
     let both = project.or(&workspace);
     assert_eq!(
-        (both.mode(Profile::ManagedProvider), both.mode(Profile::Byok)),
-        (CacheMode::Off, CacheMode::Off)
+        [Profile::ManagedProvider, Profile::Byok].map(|profile| both.mode(profile)),
+        [CacheMode::Off; 2]
     );
     assert_eq!(none.or(&workspace).mode(Profile::Byok), CacheMode::Apply);
     assert_eq!(both.mode(Profile::Byoc), CacheMode::Off);
@@ -56,10 +56,7 @@ fn texts_are_compared_where_the_mode_says_so_and_a_model_is_named() {
     let model = CachePolicy { semantic_model: Some("a/b".into()), ..none };
     let strict = CachePolicy { semantic_similarity_bps_min: Some(9_900), ..none };
     assert_eq!((semantic.semantic(), model.semantic()), (None, None));
-    assert!(
-        semantic.responses_lifetime(&semantic).is_some(),
-        "answers are given to the same request at least"
-    );
+    assert!(semantic.responses_lifetime(&semantic).is_some(), "the same request is answered at least");
     let expected = |similarity_bps_min| Some(SemanticCache { model: "a/b".into(), similarity_bps_min });
     assert_eq!(semantic.or(&model).semantic(), expected(SEMANTIC_CACHE_SIMILARITY_BPS));
     assert_eq!(strict.or(&semantic.or(&model)).semantic(), expected(9_900));

@@ -37,9 +37,8 @@ fn a_window_is_in_its_own_time_and_may_pass_midnight() {
     }
     assert!(night.contains(TUESDAY_MS - 2 * 60 * MINUTE_MS));
     // West of UTC it is still Monday.
-    assert!(
-        window(&["mon"], 0, 0, -300).contains(at(4, 59)) && !window(&["mon"], 0, 0, -300).contains(at(5, 0))
-    );
+    let west = window(&["mon"], 0, 0, -300);
+    assert!(west.contains(at(4, 59)) && !west.contains(at(5, 0)));
 }
 
 #[test]
@@ -83,26 +82,21 @@ fn every_condition_must_hold() {
         change(&mut when);
         assert_eq!(when.matched(&facts), None, "{number}");
     }
-    assert_eq!(
-        all.matched(&ConditionFacts { traits: None, ..facts }),
-        None,
-        "what was not read does not hold"
-    );
+    let unread = ConditionFacts { traits: None, ..facts };
+    assert_eq!(all.matched(&unread), None, "what was not read does not hold");
     let none = RouteConditions::default();
     assert!(none.matched(&facts) < all.matched(&facts));
 }
 
 #[test]
 fn what_two_routes_both_meet_is_ambiguous() {
-    let size = |min, max| RouteConditions {
-        prompt_tokens_min: min,
-        prompt_tokens_max: max,
+    let size = |prompt_tokens_min, prompt_tokens_max| RouteConditions {
+        prompt_tokens_min,
+        prompt_tokens_max,
         ..RouteConditions::default()
     };
-    let time = |from, to| RouteConditions {
-        time: Some(window(&["mon"], from, to, 0)),
-        ..RouteConditions::default()
-    };
+    let time = |from, to| Some(window(&["mon"], from, to, 0));
+    let time = |from, to| RouteConditions { time: time(from, to), ..RouteConditions::default() };
     let metadata = |entries: &[(&str, &str)]| RouteConditions {
         metadata: entries.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
         ..RouteConditions::default()

@@ -33,20 +33,9 @@ fn a_place_in_storage_holds_what_is_below_it_and_nothing_beside() {
     }
     let whole = read("s3://my-bucket").unwrap();
     assert!(whole.holds(&read("s3://my-bucket/any/thing").unwrap()));
-    for wrong in [
-        "my-bucket/llm",
-        "https://my-bucket/llm",
-        "s3://",
-        "s3://b/x",
-        "s3://My-Bucket/x",
-        "s3://-my-bucket/x",
-        "s3://my_bucket/x",
-        "s3://my-bucket//x",
-        "s3://my-bucket/llm/../other",
-        "s3://my-bucket/./x",
-        "s3://my-bucket/a%2Fb",
-        "s3://my-bucket/a b",
-    ] {
+    let places = "my-bucket/llm https://my-bucket/llm s3:// s3://b/x s3://My-Bucket/x s3://-my-bucket/x \
+        s3://my_bucket/x s3://my-bucket//x s3://my-bucket/llm/../other s3://my-bucket/./x s3://my-bucket/a%2Fb";
+    for wrong in places.split_whitespace().chain(["s3://my-bucket/a b"]) {
         assert_eq!(read(wrong), None, "{wrong}");
     }
 }

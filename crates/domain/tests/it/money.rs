@@ -32,12 +32,8 @@ fn amounts_are_read_as_dollars() {
 #[test]
 fn cached_reads_have_their_own_price() {
     // gpt-4o-mini's shape: 0.15 USD in, 0.075 cached, 0.60 out for a million tokens.
-    let rates = Rates {
-        input: Price(150_000),
-        output: Price(600_000),
-        cached_read: Some(Price(75_000)),
-        ..Rates::default()
-    };
+    let (input, output, cached_read) = (Price(150_000), Price(600_000), Some(Price(75_000)));
+    let rates = Rates { input, output, cached_read, ..Rates::default() };
     let usage = Usage { input: 1_000, cached_read: 1_024, output: 10, ..Usage::default() };
     assert_eq!(rates.cost(&usage), Nanos(150_000 + 76_800 + 6_000));
 }
@@ -71,10 +67,8 @@ fn a_unit_has_the_price_that_is_told_of_it() {
     assert_eq!(used(Units { cache_token_hours: 342, ..Units::default() }), Nanos(342_000));
     assert_eq!(units.video_ms.map(Price::for_second), Some(100_000));
     let prices = [units.image.map(Price::for_one), units.audio_ms.map(Price::for_minute)];
-    assert_eq!(
-        (prices, units.search.map(Price::for_thousand)),
-        ([Some(40_000), Some(6_000)], Some(2_000_000))
-    );
+    assert_eq!(prices, [Some(40_000), Some(6_000)]);
+    assert_eq!(units.search.map(Price::for_thousand), Some(2_000_000));
 }
 
 #[test]
@@ -84,10 +78,7 @@ fn a_price_of_tokens_or_of_the_unit_is_enough_and_another_unit_s_is_none() {
     let tokens = Rates { input: Price(5), ..Rates::default() };
     let of_units = |units| Rates { units, ..Rates::default() };
     let used = |input, units| Usage { input, units, ..Usage::default() };
-    assert!(
-        of_units(by_image).has_price_for(&used(0, image))
-            && of_units(by_image).has_price_for(&used(7, image))
-    );
+    assert!([0, 7].iter().all(|input| of_units(by_image).has_price_for(&used(*input, image))));
     assert!(tokens.has_price_for(&used(7, image)) && !tokens.has_price_for(&used(0, image)));
     assert!(!of_units(by_image).has_price_for(&used(7, Units::default())), "tokens have no price there");
     assert!(!of_units(by_image).has_price_for(&used(0, Units { searches: 1, ..Units::default() })));
@@ -142,9 +133,8 @@ proptest! {
 #[test]
 fn a_sum_and_its_part_leave_the_same_rest_wherever_it_is_shown() {
     let mut differed = 0;
-    for (owed, own) in
-        (0..4_000).step_by(37).flat_map(|owed| (0..4_000).step_by(41).map(move |own| (owed, own)))
-    {
+    let owns = |owed: i64| (0..4_000).step_by(41).map(move |own| (owed, own));
+    for (owed, own) in (0..4_000).step_by(37).flat_map(owns) {
         let (owed, own) = (Nanos(owed), Nanos(own));
         let (spent, rounded_once) = (owed.plus(own).micros_beside(owed), owed.plus(own).micros());
         assert_eq!(spent - owed.micros(), own.micros(), "{owed:?} {own:?}");

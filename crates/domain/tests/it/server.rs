@@ -21,15 +21,10 @@ fn a_person_is_believed_above_a_probe_and_a_newer_probe_above_an_older_one() {
     let probe = |unix_ms, found| ProbeResult { unix_ms, model: None, error: None, findings: found };
     facts.learn(probe(1, vec![ServerFeature::StreamOptions.is(false, 1), ServerFeature::Done.is(true, 1)]));
     facts.learn(probe(2, vec![ServerFeature::DeveloperRole.is(false, 2)]));
-    assert_eq!(
-        facts.of(ServerFeature::StreamOptions),
-        (Some(ServerFeature::StreamOptions.is(false, 1)), Evidence::Probed)
-    );
-    assert!(
-        facts.missing_features().lacks(ServerFeature::StreamOptions)
-            && facts.missing_features().lacks(ServerFeature::DeveloperRole)
-    );
-    assert!(!facts.missing_features().lacks(ServerFeature::Done));
+    let found = ServerFeature::StreamOptions.is(false, 1);
+    assert_eq!(facts.of(ServerFeature::StreamOptions), (Some(found), Evidence::Probed));
+    let of = [ServerFeature::StreamOptions, ServerFeature::DeveloperRole, ServerFeature::Done];
+    assert_eq!(of.map(|feature| facts.missing_features().lacks(feature)), [true, true, false]);
     facts.stated.push(ServerFeature::StreamOptions.is(true, 3));
     assert_eq!(facts.of(ServerFeature::StreamOptions).1, Evidence::Stated);
     assert_eq!(facts.missing_features(), MissingFeatures::default().lacking(ServerFeature::DeveloperRole));

@@ -10,10 +10,8 @@ fn a_name_reads_back_and_nothing_else_is_one() {
         assert_eq!(id.to_string().parse(), Ok(id));
     }
     let digits = "a7".repeat(16);
-    assert_eq!(
-        StoredObjectId { kind: StoredObjectKind::FILE, digest: [0xa7; 16] }.to_string(),
-        format!("file-tg_{digits}")
-    );
+    let ours = StoredObjectId { kind: StoredObjectKind::FILE, digest: [0xa7; 16] };
+    assert_eq!(ours.to_string(), format!("file-tg_{digits}"));
     let theirs = StoredObjectKind::of(Dialect::Anthropic, StoredKind::File);
     assert_eq!(StoredObjectId::of(theirs, [0xa7; 16]).to_string(), format!("file_tg_{digits}"));
     let job = StoredObjectKind::of(Dialect::Converse, StoredKind::Batch);

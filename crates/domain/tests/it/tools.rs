@@ -6,10 +6,8 @@ use domain::tools::{Approval, ArgumentPlace};
 #[test]
 fn words_are_those_of_the_variants() {
     assert_eq!(CallOutcome::ALL.map(CallOutcome::as_str), CallOutcome::WORDS);
-    assert_eq!(
-        ArgumentPlace::WORDS.map(|word| ArgumentPlace::by_name(word).unwrap().as_str()),
-        ArgumentPlace::WORDS
-    );
+    let again = |word| ArgumentPlace::by_name(word).unwrap().as_str();
+    assert_eq!(ArgumentPlace::WORDS.map(again), ArgumentPlace::WORDS);
 }
 
 #[test]

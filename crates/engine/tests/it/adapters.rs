@@ -7,13 +7,14 @@ use std::sync::Arc;
 use engine::Numbers;
 use kernels::{Adapter, Architecture, KernelError, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use serde_json::{Value, json};
+use weights::WeightsError;
 use weights::adapters::{self, Limits};
 use weights::synthetic::{Packing, SyntheticAdapter, SyntheticModel};
-use weights::{Source, WeightsError, load_model};
 
 use crate::oracle::Oracle;
 use crate::parity::{blocks, furthest, held, in_pieces, part, spread, text};
 use crate::shapes;
+use crate::training::loaded;
 
 /// Maximum deviation from the merged model, relative to the spread of its logits.
 const NEAR: f64 = 1e-4;
@@ -119,14 +120,12 @@ fn patterns_and_layers_are_honoured() {
     adapter.config["rank_pattern"] =
         json!({r"layers\.1\.mlp\..*": 3, "v_proj": 12, "layers.0.self_attn.v_proj": 1});
     adapter.config["alpha_pattern"] = json!({"(k|v)_proj": 30, "model.layers.0.mlp.up_proj": 4.5});
-    let scale = |name: &str, rank: usize| {
-        let alpha = match name {
-            _ if name.contains("k_proj") || name.contains("v_proj") => 30.0,
-            "model.layers.0.mlp.up_proj.weight" => 4.5,
-            _ => 16.0,
-        };
-        alpha / rank as f64
+    let alpha = |name: &str| match name {
+        _ if name.contains("k_proj") || name.contains("v_proj") => 30.0,
+        "model.layers.0.mlp.up_proj.weight" => 4.5,
+        _ => 16.0,
     };
+    let scale = |name: &str, rank: usize| alpha(name) / rank as f64;
     same_as_merged("qwen3", shapes::dense(), &adapter, Numbers::F32, scale);
     // A full module name applies whatever `layers_to_transform` says.
     let mut named = adapter.clone();
@@ -153,10 +152,7 @@ fn a_packed_model_takes_the_same_adapter() {
         ("llama", Architecture { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         let plain = held(family, shape);
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("model.gguf");
-        plain.made.write_packed(&path, Packing::F32).unwrap();
-        let packed = load_model(&Source::open(&path).unwrap()).unwrap();
+        let packed = loaded(&plain.made, Some(Packing::F32));
         let tokens = text(40, 1);
         let [one, other] = [&plain.model, &packed].map(|model| {
             logits_with(model, &open(&all, model.shape(), Numbers::F32).unwrap(), &tokens).concat()
@@ -235,45 +231,28 @@ fn what_its_description_says_is_refused_by_the_field_that_says_it() {
         let wanted = ("adapter_config.json".to_owned(), field.to_owned());
         assert_eq!(refused_by(&wrong, &shapes::dense()), wanted, "{value}");
     };
-    for value in [json!("all"), json!("lora_only"), json!(true)] {
-        check("bias", value);
-    }
-    for value in [json!("LOHA"), json!("IA3"), json!(null), json!(3)] {
-        check("peft_type", value);
-    }
-    check("task_type", json!("SEQ_CLS"));
-    check("modules_to_save", json!(["lm_head"]));
-    check("use_dora", json!(true));
-    check("fan_in_fan_out", json!(true));
-    check("use_rslora", json!("yes"));
-    check("init_lora_weights", json!("pissa_niter_4"));
-    check("layer_replication", json!([[0, 2], [1, 3]]));
-    check("layers_pattern", json!("blocks"));
-    for value in [json!(["q_proj", "lm_head"]), json!(["proj"]), json!([7]), json!(null), json!(7)] {
-        check("target_modules", value);
-    }
-    // Expressions that match nothing, are invalid, or backtrack without end.
-    for value in [json!("v_proj"), json!("(q_proj"), json!(r"(?=.)((?:\w|\.)+)+\1!")] {
-        check("target_modules", value);
+    let endless = r"(?=.)((?:\w|\.)+)+\1!";
+    // Among the targets are expressions that match nothing, are invalid, or backtrack without end.
+    let wrong = json!({
+        "bias": ["all", "lora_only", true], "peft_type": ["LOHA", "IA3", null, 3], "task_type": ["SEQ_CLS"],
+        "modules_to_save": [["lm_head"]], "use_dora": [true], "fan_in_fan_out": [true], "use_rslora": ["yes"],
+        "init_lora_weights": ["pissa_niter_4"], "layer_replication": [[[0, 2], [1, 3]]],
+        "layers_pattern": ["blocks"],
+        "target_modules": [["q_proj", "lm_head"], ["proj"], [7], null, 7, "v_proj", "(q_proj", endless],
+        "rank_pattern": [[4], {"(q_proj": 4}], "alpha_pattern": [{"q_proj": 1e300}],
+        "lora_alpha": [1e300, "16"], "layers_to_transform": ["all"], "exclude_modules": ["(q"],
+        "use_qalora": [true], "something_new": [1], "alora_invocation_tokens": [[1]], "target_parameters": [[1]],
+        "trainable_token_indices": [[1]],
+    });
+    for (field, values) in wrong.as_object().unwrap() {
+        values.as_array().unwrap().iter().for_each(|value| check(field, value.clone()));
     }
     for value in [json!(0), json!(257), json!(-4), json!(4.5), json!("4"), json!(1e300)] {
         check("r", value.clone());
         check("rank_pattern", json!({"q_proj": value}));
     }
-    check("rank_pattern", json!([4]));
     let many: serde_json::Map<_, _> = (0..65).map(|key| (format!("(q|k{key})_proj"), json!(4))).collect();
     check("rank_pattern", Value::Object(many));
-    check("rank_pattern", json!({"(q_proj": 4}));
-    check("alpha_pattern", json!({"q_proj": 1e300}));
-    check("lora_alpha", json!(1e300));
-    check("lora_alpha", json!("16"));
-    check("layers_to_transform", json!("all"));
-    check("exclude_modules", json!("(q"));
-    for field in ["alora_invocation_tokens", "target_parameters", "trainable_token_indices"] {
-        check(field, json!([1]));
-    }
-    check("use_qalora", json!(true));
-    check("something_new", json!(1));
     let mut silent = made.clone();
     silent.config["something_new"] = json!(false);
     silent.config["runtime_config"] = json!({"ephemeral": true});
@@ -342,8 +321,8 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
         names("adapter_model.safetensors");
     }
     for length in [u64::MAX, u64::MAX - 8, 1 << 40, whole.len() as u64] {
-        std::fs::write(at("adapter_model.safetensors"), [&length.to_le_bytes(), &whole[8..]].concat())
-            .unwrap();
+        let bytes = [&length.to_le_bytes(), &whole[8..]].concat();
+        std::fs::write(at("adapter_model.safetensors"), bytes).unwrap();
         names("adapter_model.safetensors");
     }
     let name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{CacheScope, Group, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, StepEvent};
-use kernels::KvDtype;
+use engine::{Request, Sampling, Scheduler, SchedulerLimits, SequenceId, StepEvent};
 use prompts::{Detokenizer, Template, Vocabulary};
 use serde_json::{Value, json};
 use weights::{Source, load_model};
+
+use crate::running::{LIMITS, request};
 
 fn builtin() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../builtin")
@@ -51,9 +52,8 @@ fn no_held_back_question_is_trained_on() {
 
 #[test]
 fn it_is_as_small_and_as_plainly_labelled_as_it_has_to_be() {
-    let files =
-        std::fs::read_dir(builtin().join("model")).unwrap().map(|file| file.unwrap().metadata().unwrap());
-    let bytes: u64 = files.map(|file| file.len()).sum();
+    let files = std::fs::read_dir(builtin().join("model")).unwrap();
+    let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes > 1 << 20 && bytes <= 8 << 20, "{bytes}");
     let card = std::fs::read_to_string(builtin().join("README.md")).unwrap();
     assert!(card.contains("**A demonstration.**"));
@@ -69,31 +69,19 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
     assert_eq!(vocabulary.special_token_id(config["eos_token"].as_str().unwrap()), Some(end));
     let model = Arc::new(load_model(&Source::open(&directory).unwrap()).unwrap());
-    let limits = SchedulerLimits {
-        bytes: 1 << 27,
-        kv_dtype: KvDtype::F16,
-        step_tokens: 512,
-        sequences: 16,
-        waiting: 100,
-        draft_tokens: 0,
-    };
+    let limits = SchedulerLimits { bytes: 1 << 27, step_tokens: 512, ..LIMITS };
     let mut runner = Scheduler::new(model, limits).unwrap();
     let mut outputs: BTreeMap<SequenceId, Vec<u8>> = BTreeMap::new();
     for question in questions {
         let messages =
             json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": question}]);
-        let prompt =
-            template.render(&json!({"messages": messages, "add_generation_prompt": true}), 0).unwrap();
+        let conversation = json!({"messages": messages, "add_generation_prompt": true});
+        let prompt = template.render(&conversation, 0).unwrap();
         let request = Request {
             prompt: vocabulary.tokens(&prompt).unwrap(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            max_tokens: 100,
             stop_tokens: vec![end],
-            constraint: None,
-            adapter: None,
-            adapter_switches: Vec::new(),
-            cache_scope: CacheScope(1),
-            group: Group(1),
+            ..request(0, 0, 100)
         };
         outputs.insert(runner.submit(request).unwrap(), Vec::new());
     }

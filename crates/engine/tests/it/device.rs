@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::prompt::Json;
 use domain::runtime::RawPrompt;
 use engine::{
-    Backend, CacheScope, DeviceModel, EngineError, Group, Host, Numbers, Processor, Request, Sampling,
-    Scheduler, SchedulerLimits, SequenceEvent,
+    Backend, CacheScope, DeviceModel, EngineError, Host, Numbers, Processor, Request, Sampling, Scheduler,
+    SchedulerLimits, SequenceEvent,
 };
 use kernels::{
     Adapter, Architecture, BLOCK, KernelError, KvCache, KvDtype, RopeScaling, SequenceChunk, StepBatch,
@@ -19,8 +19,10 @@ use weights::synthetic::{Packing, SyntheticAdapter, SyntheticModel};
 
 use crate::local;
 use crate::oracle::Oracle;
-use crate::parity::{blocks, furthest, part, spread, text};
+use crate::parity::{apart, blocks, exact, furthest, part, spread, text};
+use crate::running::{self, LIMITS, run_out};
 use crate::shapes;
+use crate::training::source;
 
 /// Maximum deviation between the backends, relative to the spread of the logits.
 const NEAR: f64 = 1e-4;
@@ -40,18 +42,17 @@ fn both_of(source: &Source, made: SyntheticModel) -> Both {
 }
 
 fn both(family: &str, shape: Architecture) -> Both {
-    let made = SyntheticModel::new(family, shape, 7);
-    let directory = tempfile::tempdir().unwrap();
-    made.write_plain(directory.path(), false).unwrap();
-    both_of(&Source::open(directory.path()).unwrap(), made)
+    written(family, shape, None)
 }
 
 fn packed(family: &str, shape: Architecture, kind: Packing) -> Both {
+    written(family, shape, Some(kind))
+}
+
+fn written(family: &str, shape: Architecture, packing: Option<Packing>) -> Both {
     let made = SyntheticModel::new(family, shape, 7);
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("model.gguf");
-    made.write_packed(&path, kind).unwrap();
-    both_of(&Source::open(&path).unwrap(), made)
+    let (_directory, source) = source(&made, packing);
+    both_of(&source, made)
 }
 
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
@@ -72,10 +73,6 @@ fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize
     logits
 }
 
-fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
-    rows.iter().map(|row| row.iter().map(|number| f64::from(*number)).collect()).collect()
-}
-
 fn check(both: &Both, length: usize, keeps: KvDtype, bound: f64) {
     let tokens = text(length, 1);
     let own = exact(&in_pieces(&both.own, keeps, &tokens, &[length]));
@@ -86,21 +83,15 @@ fn check(both: &Both, length: usize, keeps: KvDtype, bound: f64) {
 
 #[test]
 fn every_family_says_by_tensors_what_it_says() {
-    let ramp = RopeScaling::Ramp {
-        factor: 4.0,
-        original: 256.0,
-        fast: 32.0,
-        slow: 1.0,
-        attention: None,
-        truncates: true,
-    };
+    let mut ramp = shapes::stretched().rope.stretch;
+    if let RopeScaling::Ramp { original, .. } = &mut ramp {
+        *original = 256.0;
+    }
+    let ramp = kernels::Rope { stretch: ramp, ..shapes::dense().rope };
     for (family, shape) in [
         ("qwen3", shapes::dense()),
         ("qwen3", Architecture { is_tied: false, heads: 6, kv_heads: 1, ..shapes::dense() }),
-        (
-            "qwen3",
-            Architecture { rope: kernels::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() },
-        ),
+        ("qwen3", Architecture { rope: ramp, ..shapes::dense() }),
         ("qwen3_moe", shapes::mixture()),
         ("qwen3_moe", Architecture { mixture: some_dense(), ..shapes::mixture() }),
         ("llama", shapes::llama()),
@@ -151,27 +142,15 @@ fn a_packed_file_says_by_tensors_what_it_says() {
 #[test]
 fn stacked_experts_of_plain_files_are_the_experts_by_tensors() {
     let made = SyntheticModel::new("qwen3_moe", shapes::mixture(), 7);
-    let load = |made: &SyntheticModel| {
-        let directory = tempfile::tempdir().unwrap();
-        made.write_plain(directory.path(), false).unwrap();
-        Backend::load(&Source::open(directory.path()).unwrap(), Processor::Tensors)
-    };
+    let load = |made: &SyntheticModel| Backend::load(&source(made, None).1, Processor::Tensors);
     let tokens = text(60, 1);
-    let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), KvDtype::F32, &tokens, &[60]));
-    assert!(apart == stacked);
+    let logits = |made: &SyntheticModel| in_pieces(&load(made).unwrap(), KvDtype::F32, &tokens, &[60]);
+    assert!(logits(&made) == logits(&made.stacked()));
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
     *shape = vec![4, 64, 128];
     let error = load(&turned).unwrap_err().to_string();
     assert!(error.contains("experts.down_proj"), "{error}");
-}
-
-/// The overall difference between two outputs.
-fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
-    let each = one.iter().flatten().zip(other.iter().flatten());
-    let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
-    (sum / one.iter().flatten().count() as f64).sqrt()
 }
 
 #[test]
@@ -212,10 +191,9 @@ fn adapters(shape: &Architecture) -> Vec<Arc<Adapter>> {
     let kinds = [Numbers::F32, Numbers::BF16, Numbers::F16];
     let open = |((targets, kind), seed): ((&[&str], Numbers), u64)| {
         // Experts can't have adapters.
-        let around: Vec<&str> =
-            targets.iter().copied().take(if shape.mixture.is_some() { 4 } else { 7 }).collect();
+        let around = &targets[..targets.len().min(if shape.mixture.is_some() { 4 } else { 7 })];
         let directory = tempfile::tempdir().unwrap();
-        let made = SyntheticAdapter::new(shape, &around, 3 + 5 * seed as usize, seed);
+        let made = SyntheticAdapter::new(shape, around, 3 + 5 * seed as usize, seed);
         made.write(directory.path(), kind).unwrap();
         Arc::new(adapters::open(directory.path(), shape, &Limits::default()).unwrap())
     };
@@ -224,9 +202,8 @@ fn adapters(shape: &Architecture) -> Vec<Arc<Adapter>> {
 
 #[test]
 fn many_texts_with_adapters_say_by_tensors_what_they_say() {
-    for (family, shape) in
-        [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture()), ("llama", shapes::llama())]
-    {
+    let families = [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture()), ("llama", shapes::llama())];
+    for (family, shape) in families {
         let both = both(family, shape);
         let adapters = adapters(&both.made.shape);
         let lengths = [1, 1, 5, 40, 1, 17, 17, 64, 33, 2, 16];
@@ -234,10 +211,8 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
         for whose in [whose.to_vec(), vec![Some(1); 11], vec![None; 11]] {
             let one = |of: usize| {
                 let adapter = whose[of].map(|which: usize| Arc::clone(&adapters[which]));
-                SequenceChunk {
-                    adapter,
-                    ..part(&text(lengths[of], of as u32), 0, &blocks(of as u32 * 5, lengths[of]))
-                }
+                let (tokens, blocks) = (text(lengths[of], of as u32), blocks(of as u32 * 5, lengths[of]));
+                SequenceChunk { adapter, ..part(&tokens, 0, &blocks) }
             };
             let batch = StepBatch { chunks: (0..lengths.len()).map(one).collect() };
             let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
@@ -246,10 +221,10 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
                 // with the same values.
                 let first = machine.step(&batch, &mut memory).unwrap();
                 assert_eq!(first, machine.step(&batch, &mut memory).unwrap());
-                vec![first]
+                [first]
             });
-            let (own, all) = (exact(&own), tensors);
-            let (far, spread) = (furthest(&all, &own), spread(&own));
+            let own = exact(&own);
+            let (far, spread) = (furthest(&tensors, &own), spread(&own));
             assert!(far <= NEAR * spread, "{family}: {far} of {spread}");
         }
     }
@@ -294,43 +269,26 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
     Request {
         prompt: (0..length).map(|index| (index * 37 + of * 101) % 400).collect(),
         sampling: Sampling { temperature: 0.0, seed: u64::from(of), ..Sampling::default() },
-        max_tokens,
-        stop_tokens: vec![],
-        constraint: None,
-        cache_scope: CacheScope(1),
-        group: Group(1),
-        adapter: None,
-        adapter_switches: Vec::new(),
+        ..running::request(0, of, max_tokens)
     }
 }
 
 fn limits(shape: &Architecture, blocks: usize) -> SchedulerLimits {
     let bytes = blocks * KvCache::block_bytes(shape, KvDtype::F32);
-    SchedulerLimits {
-        bytes,
-        kv_dtype: KvDtype::F32,
-        step_tokens: 64,
-        sequences: 16,
-        waiting: 100,
-        draft_tokens: 4,
-    }
+    SchedulerLimits { bytes, kv_dtype: KvDtype::F32, draft_tokens: 4, ..LIMITS }
 }
 
 #[test]
 fn whole_texts_are_the_same_by_tensors() {
     let both = both("qwen3", shapes::dense());
-    let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
-        .into_iter()
-        .zip(1..)
-        .map(|(length, of)| request(length, of, 40))
-        .collect();
+    let lengths = [5, 100, 1, 17, 64, 33, 200, 16].into_iter().zip(1..);
+    let requests: Vec<Request> = lengths.map(|(length, of)| request(length, of, 40)).collect();
     // With enough memory for all, and with so little that sequences are preempted.
     for blocks in [128, 24] {
         let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
             let host = Host::start(machine.clone(), limits(machine.shape(), blocks)).unwrap();
-            let mut receivers: Vec<_> =
-                requests.iter().map(|request| host.generate(request.clone())).collect();
-            let outputs = receivers.iter_mut().map(|receiver| {
+            let receivers: Vec<_> = requests.iter().map(|request| host.generate(request.clone())).collect();
+            let outputs = receivers.into_iter().map(|mut receiver| {
                 let mut tokens = Vec::new();
                 while let Some(event) = receiver.blocking_recv() {
                     match event {
@@ -352,24 +310,17 @@ fn whole_texts_are_the_same_by_tensors() {
 fn what_is_forgotten_by_tensors_is_computed_anew() {
     let both = both("qwen3", shapes::dense());
     let mut runner = Scheduler::new(both.tensors.clone(), limits(both.tensors.shape(), 32)).unwrap();
-    let mut rows = || {
+    let rows = |runner: &mut Scheduler| {
         runner.submit(request(100, 1, 4)).unwrap();
         let before = runner.counts().rows;
-        while !runner.is_idle() {
-            runner.step().unwrap();
-        }
-        let rows = runner.counts().rows - before;
-        (rows, runner.forget(CacheScope(2)).wiped)
+        run_out(runner);
+        runner.counts().rows - before
     };
-    assert_eq!(rows(), (103, 0));
-    assert_eq!(rows(), (7, 0));
-    assert_eq!(runner.forget(CacheScope(1)).cached_blocks, 6);
-    runner.submit(request(100, 1, 4)).unwrap();
-    let before = runner.counts().rows;
-    while !runner.is_idle() {
-        runner.step().unwrap();
+    for expected in [103, 7] {
+        assert_eq!((rows(&mut runner), runner.forget(CacheScope(2)).wiped), (expected, 0));
     }
-    assert_eq!(runner.counts().rows - before, 103);
+    assert_eq!(runner.forget(CacheScope(1)).cached_blocks, 6);
+    assert_eq!(rows(&mut runner), 103);
 }
 
 #[test]

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use engine::{
-    CacheScope, ConstraintSpec, DraftModel, Drafter, Group, Request, Sampling, Scheduler, SchedulerLimits,
-    SequenceId, StepEvent, Thinking,
+    ConstraintSpec, DraftModel, Drafter, Request, Sampling, SchedulerLimits, SequenceId, StepEvent, Thinking,
 };
 use kernels::{BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use serde_json::json;
 use weights::synthetic::SyntheticModel;
-use weights::{Source, load_model};
 
-use crate::running::BOTH;
+use crate::parity::part;
+use crate::running::{BOTH, LIMITS, request, scheduler};
 use crate::shapes;
-use crate::words::{Output, WORDS, all};
+use crate::training::loaded;
+use crate::words::{Output, WORDS, all, one};
 
 /// Drafts the same token every time.
 #[derive(Debug)]
@@ -34,15 +34,9 @@ fn requests() -> Vec<Request> {
         request.sampling.temperature = temperature;
     }
     for request in &mut all[4..8] {
-        let sampling = request.sampling.clone();
-        request.sampling = Sampling {
-            presence_penalty: 0.2,
-            repetition_penalty: 1.1,
-            top_k: Some(40),
-            min_p: 0.01,
-            logprobs: Some(2),
-            ..sampling
-        };
+        let sampling = &mut request.sampling;
+        (sampling.presence_penalty, sampling.repetition_penalty) = (0.2, 1.1);
+        (sampling.top_k, sampling.min_p, sampling.logprobs) = (Some(40), 0.01, Some(2));
     }
     let item = json!({
         "type": "object", "required": ["name", "value"], "additionalProperties": false,
@@ -58,25 +52,17 @@ fn requests() -> Vec<Request> {
 fn the_same_is_said_with_guesses_and_without() {
     for keeps in BOTH {
         let requests = requests();
-        let alone: Vec<Output> = requests
-            .iter()
-            .map(|request| {
-                all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(request)).remove(0)
-            })
-            .collect();
+        let by_itself = |request: &Request| one(&mut WORDS.runner_that(keeps, 100, 0), request);
+        let alone: Vec<Output> = requests.iter().map(by_itself).collect();
         for draft_tokens in [1, 3, 12] {
             let mut runner = WORDS.runner_that(keeps, 400, draft_tokens);
             assert_eq!(all(&mut runner, &requests), alone, "{draft_tokens}");
             let counts = runner.counts();
-            assert!(
-                counts.accepted_tokens > 0 && counts.drafted_tokens > counts.accepted_tokens,
-                "{counts:?}"
-            );
+            assert!((1..counts.drafted_tokens).contains(&counts.accepted_tokens), "{counts:?}");
             assert_eq!(runner.free_blocks(), 400);
         }
         for (request, alone) in requests.iter().zip(&alone) {
-            let output = all(&mut WORDS.runner_that(keeps, 100, 12), std::slice::from_ref(request)).remove(0);
-            assert_eq!(output, *alone);
+            assert_eq!(one(&mut WORDS.runner_that(keeps, 100, 12), request), *alone);
         }
         // With little memory, and with a draft that is always wrong.
         let mut tight = WORDS.runner_that(keeps, 24, 12);
@@ -89,27 +75,16 @@ fn the_same_is_said_with_guesses_and_without() {
 
 #[test]
 fn what_is_copied_takes_fewer_steps() {
-    let directory = tempfile::tempdir().unwrap();
-    let made = SyntheticModel::new("qwen3", shapes::dense(), 5).counting();
-    made.write_plain(directory.path(), false).unwrap();
-    let model = Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap());
-    let bytes = 100 * KvCache::block_bytes(model.shape(), KvDtype::F16);
+    let model = Arc::new(loaded(&SyntheticModel::new("qwen3", shapes::dense(), 5).counting(), None));
     let mut request = WORDS.request("", 0, 200);
     // A prompt that the model will repeat.
     request.prompt = (0..300).chain([0]).collect();
     request.sampling.temperature = 0.0;
     let mut steps = [0, 0];
     for (steps, draft_tokens) in steps.iter_mut().zip([0, 12]) {
-        let limits = SchedulerLimits {
-            bytes,
-            kv_dtype: KvDtype::F16,
-            step_tokens: 512,
-            sequences: 1,
-            waiting: 1,
-            draft_tokens,
-        };
-        let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
-        let output = all(&mut runner, std::slice::from_ref(&request)).remove(0);
+        let limits = SchedulerLimits { step_tokens: 512, sequences: 1, waiting: 1, draft_tokens, ..LIMITS };
+        let mut runner = scheduler(&model, 100, limits);
+        let output = one(&mut runner, &request);
         assert!(output.drawn.iter().map(|drawn| drawn.token).eq(1..201));
         *steps = runner.counts().steps;
     }
@@ -140,9 +115,9 @@ fn wrong_guesses_leave_nothing_behind() {
         repeated.prompt.extend_from_slice(&generated[..40]);
         let common = repeated.prompt.len();
         repeated.prompt.extend([7; 40]);
-        let cold = all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(&repeated));
+        let cold = one(&mut WORDS.runner_that(keeps, 100, 0), &repeated);
         let before = runner.counts().cached_tokens;
-        assert_eq!(all(&mut runner, &[repeated]), cold);
+        assert_eq!(one(&mut runner, &repeated), cold);
         assert_eq!(runner.counts().cached_tokens - before, (common / BLOCK * BLOCK) as u64);
         assert_eq!(runner.free_blocks(), 100);
     }
@@ -163,21 +138,17 @@ fn who_knows_all_that_is_said_saves_most_steps() {
         requests[1].prompt.push(3);
         requests[2].prompt.push(4);
         for request in requests {
-            let request = std::slice::from_ref(&request);
-            let (mut alone, mut drafted) =
-                (WORDS.runner_that(keeps, 100, 0), WORDS.runner_that(keeps, 100, 8));
-            let expected = all(&mut alone, request);
-            drafted = drafted.with_drafter(draft(keeps, &WORDS.model));
+            let mut alone = WORDS.runner_that(keeps, 100, 0);
+            let expected = one(&mut alone, &request);
+            let mut drafted = WORDS.runner_that(keeps, 100, 8).with_drafter(draft(keeps, &WORDS.model));
             // The second run finds that the first has freed its memory.
             for _ in 0..2 {
                 let before = drafted.counts();
-                assert_eq!(all(&mut drafted, request), expected);
+                assert_eq!(one(&mut drafted, &request), expected);
                 let counts = drafted.counts();
                 assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
-                let (proposed, accepted) = (
-                    counts.drafted_tokens - before.drafted_tokens,
-                    counts.accepted_tokens - before.accepted_tokens,
-                );
+                let proposed = counts.drafted_tokens - before.drafted_tokens;
+                let accepted = counts.accepted_tokens - before.accepted_tokens;
                 // Repetitions of earlier text are drafted without the draft model, and may be wrong.
                 assert!(accepted * 10 >= proposed * 8, "{counts:?}");
             }
@@ -190,10 +161,8 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
     for keeps in BOTH {
         let requests = requests();
         let alone = all(&mut WORDS.runner_that(keeps, 400, 0), &requests);
-        let directory = tempfile::tempdir().unwrap();
         let shape = kernels::Architecture { layers: 1, context: 64, ..shapes::dense() };
-        SyntheticModel::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
-        let other = Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap());
+        let other = Arc::new(loaded(&SyntheticModel::new("qwen3", shape, 12), None));
         for model in [&other, &WORDS.model] {
             let mut runner = WORDS.runner_that(keeps, 400, 5).with_drafter(draft(keeps, model));
             assert_eq!(all(&mut runner, &requests), alone);
@@ -208,7 +177,7 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
 fn who_is_always_wrong_is_asked_less() {
     let request = WORDS.request("the name ", 3, 300);
     let mut runner = WORDS.runner(100, 12).with_drafter(Box::new(Stubborn(7)));
-    let output = all(&mut runner, &[request]).remove(0);
+    let output = one(&mut runner, &request);
     let counts = runner.counts();
     assert!(counts.drafted_tokens < output.drawn.len() as u64 / 3, "{counts:?}");
 }
@@ -231,22 +200,14 @@ fn guesses_take_no_room_that_others_want() {
 
 /// A model of sixteen tokens, small enough to compute all probabilities.
 fn small() -> Arc<Model> {
-    let directory = tempfile::tempdir().unwrap();
     let shape = kernels::Architecture { vocabulary: 16, ..shapes::dense() };
-    SyntheticModel::new("qwen3", shape, 5).write_plain(directory.path(), false).unwrap();
-    Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap())
+    Arc::new(loaded(&SyntheticModel::new("qwen3", shape, 5), None))
 }
 
 /// The probability of each token after a text.
 fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
     let mut pool = KvCache::new(model.shape(), KvDtype::F16, 4);
-    let part = SequenceChunk {
-        tokens: text.to_vec(),
-        start: 0,
-        blocks: vec![0, 1, 2, 3],
-        output_from: text.len() - 1,
-        adapter: None,
-    };
+    let part = SequenceChunk { output_from: text.len() - 1, ..part(text, 0, &[0, 1, 2, 3]) };
     let scores = model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap();
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = scores.iter().map(|score| f64::from((score - top) * 0.5).exp()).collect();
@@ -259,26 +220,13 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
     const DRAWS: u64 = 10_000;
     let model = small();
     let prompt = vec![1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2];
-    let bytes = 2_000 * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let limits = SchedulerLimits {
-        bytes,
-        kv_dtype: KvDtype::F16,
-        step_tokens: 512,
-        sequences: 64,
-        waiting: DRAWS as usize,
-        draft_tokens: 12,
-    };
-    let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
+    let waiting = DRAWS as usize;
+    let limits = SchedulerLimits { step_tokens: 512, sequences: 64, waiting, draft_tokens: 12, ..LIMITS };
+    let mut runner = scheduler(&model, 2_000, limits);
     let request = |seed| Request {
         prompt: prompt.clone(),
         sampling: Sampling { seed, temperature: 2.0, ..Sampling::default() },
-        max_tokens: 2,
-        stop_tokens: vec![],
-        constraint: None,
-        adapter: None,
-        adapter_switches: Vec::new(),
-        cache_scope: CacheScope(1),
-        group: Group(1),
+        ..request(0, 0, 2)
     };
     let requests: Vec<Request> = (0..DRAWS).map(request).collect();
     let mut counts = vec![0.0; 256];
@@ -290,10 +238,8 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         let text = [prompt.as_slice(), &[first]].concat();
         wanted.extend(likely(&model, &text).iter().map(|second| likely_first * second * DRAWS as f64));
     }
-    assert!(
-        runner.counts().accepted_tokens > 0
-            && runner.counts().drafted_tokens > runner.counts().accepted_tokens
-    );
+    let made = runner.counts();
+    assert!((1..made.drafted_tokens).contains(&made.accepted_tokens), "{made:?}");
     // Rare pairs are pooled into one cell of the chi-squared test.
     let (mut square, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
     for (count, wanted) in counts.iter().zip(&wanted) {

@@ -19,7 +19,7 @@ use weights::synthetic::SyntheticAdapter;
 use world::World;
 
 use crate::local::{chat_request, files_of, run, settings, wait};
-use crate::running::{BOTH, model, request, runner_that};
+use crate::running::{BOTH, model, request, run_out, runner_that, submit_all};
 use crate::shapes;
 
 fn disk_settings(root: &Path) -> DiskCacheSettings {
@@ -41,7 +41,7 @@ fn runner_on(root: &Path, keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> 
 
 /// Runs requests at once. For each, how many of its tokens were cached, and its output.
 fn outputs(runner: &mut Scheduler, requests: &[Request]) -> Vec<(usize, Vec<SampledToken>)> {
-    let ids: Vec<_> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let ids = submit_all(runner, requests);
     let mut outputs = vec![(usize::MAX, Vec::new()); requests.len()];
     let at = |sequence| ids.iter().position(|id| *id == sequence).unwrap();
     while !runner.is_idle() {
@@ -106,10 +106,8 @@ fn what_was_evicted_from_memory_is_read_while_others_decode() {
     let root = tempfile::tempdir().unwrap();
     let requests: Vec<Request> =
         [60, 100, 33, 90, 50].into_iter().zip(1..).map(|(length, of)| request(length, of, 30)).collect();
-    let alone: Vec<Vec<SampledToken>> = requests
-        .iter()
-        .map(|request| output(&mut runner_that(KvDtype::F16, &model, 64), request).1)
-        .collect();
+    let by_itself = |request: &Request| output(&mut runner_that(KvDtype::F16, &model, 64), request).1;
+    let alone: Vec<Vec<SampledToken>> = requests.iter().map(by_itself).collect();
     let mut runner = runner_on(root.path(), KvDtype::F16, &model, 10);
     for (request, expected) in requests.iter().zip(&alone) {
         assert_eq!(&output(&mut runner, request).1, expected);
@@ -123,9 +121,7 @@ fn what_was_evicted_from_memory_is_read_while_others_decode() {
     // All at once have too little memory, so that they are preempted, and read again.
     for _ in 0..2 {
         let together = outputs(&mut runner, &requests);
-        for ((_, output), expected) in together.iter().zip(&alone) {
-            assert_eq!(output, expected);
-        }
+        assert!(together.iter().map(|(_, output)| output).eq(&alone), "{together:?}");
     }
     assert!(runner.counts().preemptions > 0);
     assert_eq!(runner.free_blocks(), 10);
@@ -146,16 +142,11 @@ fn what_is_damaged_on_disk_is_computed() {
         }
         fs::write(path, bytes).unwrap();
     }
-    assert_eq!(
-        output(&mut runner_on(root.path(), KvDtype::F16, &model, 64), &request),
-        (48, expected.clone())
-    );
-    assert_eq!(
-        output(&mut runner_on(root.path(), KvDtype::F16, &model, 64), &request),
-        (96, expected.clone())
-    );
+    let found = || output(&mut runner_on(root.path(), KvDtype::F16, &model, 64), &request);
+    assert_eq!(found(), (48, expected.clone()));
+    assert_eq!(found(), (96, expected.clone()));
     files(root.path()).iter().for_each(|path| fs::write(path, b"short").unwrap());
-    assert_eq!(output(&mut runner_on(root.path(), KvDtype::F16, &model, 64), &request), (0, expected));
+    assert_eq!(found(), (0, expected));
 }
 
 #[test]
@@ -174,9 +165,7 @@ fn a_sequence_that_is_cancelled_forgotten_or_short_of_memory_while_it_is_read_go
     runner.submit(ours.clone()).unwrap();
     assert!(runner.step().unwrap().is_empty());
     assert_eq!(runner.forget(CacheScope(1)).held_sequences, 1);
-    while !runner.is_idle() {
-        runner.step().unwrap();
-    }
+    run_out(&mut runner);
     let again = Request { prompt: ours.prompt[..17].to_vec(), ..ours.clone() };
     let from_disk = output(&mut runner, &again);
     assert_eq!(from_disk.0, 16, "the disk is cleared by itself");
@@ -209,9 +198,7 @@ fn prefixes_of_another_scope_adapter_or_kind_are_not_read() {
     let input =
         EmbeddingInput { tokens: (0..64).collect(), group: Group(1), adapter: None, shared_prefix: None };
     runner.read(input).unwrap();
-    while !runner.is_idle() {
-        runner.step().unwrap();
-    }
+    run_out(&mut runner);
     drop(runner);
     assert_eq!(files(root.path()).len(), 7, "of the answer alone");
     // After a restart the same adapter is known by another name and registered as another generation.

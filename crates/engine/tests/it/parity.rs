@@ -1,15 +1,13 @@
 //! Compares the engine's output with the oracle's: in one step, in several, alone and in batches.
 
-use std::path::PathBuf;
-
 use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
-use tempfile::TempDir;
 use weights::synthetic::{Packing, SyntheticModel};
 use weights::{Source, load_model};
 
 use crate::oracle::Oracle;
 use crate::running::BOTH;
 use crate::shapes;
+use crate::training::loaded;
 
 /// Maximum deviation from the oracle, relative to the spread of its logits.
 const EXACT: f64 = 2e-5;
@@ -21,15 +19,12 @@ const EIGHT: f64 = 5e-2;
 pub struct Held {
     pub made: SyntheticModel,
     pub model: Model,
-    _directory: TempDir,
 }
 
 pub fn held(family: &str, shape: Architecture) -> Held {
     let made = SyntheticModel::new(family, shape, 7);
-    let directory = tempfile::tempdir().unwrap();
-    made.write_plain(directory.path(), false).unwrap();
-    let model = load_model(&Source::open(directory.path()).unwrap()).unwrap();
-    Held { made, model, _directory: directory }
+    let model = loaded(&made, None);
+    Held { made, model }
 }
 
 pub fn text(length: usize, of: u32) -> Vec<u32> {
@@ -128,9 +123,8 @@ fn check_far(family: &str, shape: Architecture, length: usize, others: usize) {
     for (keeps, bound, others) in [(KvDtype::F32, EXACT, 0), (KvDtype::F16, HALF, others)] {
         let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
         let logits = in_pieces(&held.model, &mut pool, &tokens, &[512]);
-        let each = logits.iter().zip(&wanted);
-        let far =
-            each.map(|(logits, wanted)| furthest(std::slice::from_ref(logits), std::slice::from_ref(wanted)));
+        let each = logits.chunks(1).zip(wanted.chunks(1));
+        let far = each.map(|(logits, wanted)| furthest(logits, wanted));
         let beyond: Vec<f64> = far.filter(|far| *far > bound * spread).collect();
         assert!(beyond.len() <= others, "{family}: {beyond:?} of {spread} with {keeps:?}");
     }
@@ -241,13 +235,6 @@ fn both_spellings_of_its_angles_make_the_same_model() {
     assert_eq!(logits[0], logits[1]);
 }
 
-fn packed(made: &SyntheticModel, kind: Packing) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("model.gguf");
-    made.write_packed(&path, kind).unwrap();
-    (directory, path)
-}
-
 #[test]
 fn a_packed_file_is_the_same_model() {
     for (family, shape) in [
@@ -258,8 +245,7 @@ fn a_packed_file_is_the_same_model() {
         ("llama", shapes::llama()),
     ] {
         let held = held(family, shape);
-        let (_directory, path) = packed(&held.made, Packing::F32);
-        let model = load_model(&Source::open(&path).unwrap()).unwrap();
+        let model = loaded(&held.made, Some(Packing::F32));
         let tokens = text(60, 1);
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         let one = in_pieces(&held.model, &mut pool, &tokens, &[60]);
@@ -271,18 +257,10 @@ fn a_packed_file_is_the_same_model() {
 }
 
 /// The quantisation types.
-const ROUNDED: [Packing; 10] = [
-    Packing::Q8_0,
-    Packing::Q6K,
-    Packing::Q4K,
-    Packing::Q5K,
-    Packing::Q5_0,
-    Packing::Q5_1,
-    Packing::Q4_0,
-    Packing::Q4_1,
-    Packing::Q3K,
-    Packing::Q2K,
-];
+const ROUNDED: [Packing; 10] = {
+    use Packing::{Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    [Q8_0, Q6K, Q4K, Q5K, Q5_0, Q5_1, Q4_0, Q4_1, Q3K, Q2K]
+};
 
 #[test]
 fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
@@ -290,8 +268,7 @@ fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
         let made = SyntheticModel::new("qwen3", shapes::wide(), 7);
         let (tokens, other) = (text(40, 1), text(23, 2));
         for kind in ROUNDED {
-            let (_directory, path) = packed(&made, kind);
-            let model = load_model(&Source::open(&path).unwrap()).unwrap();
+            let model = loaded(&made, Some(kind));
             let mut pool = KvCache::new(model.shape(), keeps, 8);
             let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
             for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
@@ -304,8 +281,12 @@ fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
     }
 }
 
+pub fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    rows.iter().map(|row| row.iter().map(|number| f64::from(*number)).collect()).collect()
+}
+
 /// The overall difference between two outputs.
-fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
+pub fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
     let each = one.iter().flatten().zip(other.iter().flatten());
     let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
     (sum / one.iter().flatten().count() as f64).sqrt()
@@ -315,23 +296,20 @@ fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
 fn a_rounded_model_says_what_its_rounded_weights_say() {
     let made = SyntheticModel::new("qwen3", shapes::wide(), 7);
     let tokens = text(48, 1);
-    let exact = Oracle { made: &made }.all(&tokens);
+    let unrounded = Oracle { made: &made }.all(&tokens);
     // The activations are quantised, too: to eight bits, as weights may be.
     let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
-    let bound = 2.0 * apart(&eight, &exact);
+    let bound = 2.0 * apart(&eight, &unrounded);
     // Two and three bits leave too little of random weights. Their products are covered by the kernels' own
     // tests.
     let are_many = |kind: &Packing| !matches!(kind, Packing::Q3K | Packing::Q2K);
     for kind in ROUNDED.into_iter().filter(are_many) {
-        let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
-        let model = load_model(&Source::open(&path).unwrap()).unwrap();
+        let model = loaded(&made, Some(kind));
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
-        let logits = in_pieces(&model, &mut pool, &tokens, &[48]);
-        let logits: Vec<Vec<f64>> =
-            logits.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
-        let (far, own) = (apart(&logits, &wanted), apart(&wanted, &exact));
+        let logits = exact(&in_pieces(&model, &mut pool, &tokens, &[48]));
+        let (far, own) = (apart(&logits, &wanted), apart(&wanted, &unrounded));
         assert!(far <= bound, "{kind:?}: {far} of {bound}; its weights' own rounding makes {own}");
-        assert!(own <= 0.5 * spread(&exact), "{kind:?}: {own}");
+        assert!(own <= 0.5 * spread(&unrounded), "{kind:?}: {own}");
     }
 }

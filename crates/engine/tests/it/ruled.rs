@@ -1,12 +1,12 @@
 //! Constrained decoding: whatever a model of random weights generates, it satisfies the grammar constraint.
 
-use engine::{Calls, Constraint, ConstraintSpec, FinishReason, Request, Sampling, Thinking, Tool};
+use engine::{Calls, Constraint, ConstraintSpec, FinishReason, Request, Thinking, Tool};
 use prompts::Form;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::words::{Output, WORDS, all};
+use crate::words::{Output, WORDS, all, one};
 
 /// Random schemas, reproducible by seed.
 struct Chance(ChaCha8Rng);
@@ -119,7 +119,7 @@ fn what_is_finished_is_valid() {
 fn what_is_cut_says_so() {
     let rule = WORDS.rules.compile(ConstraintSpec::Object, Thinking::No).unwrap();
     for seed in 0..20 {
-        let output = all(&mut WORDS.runner(100, 0), &[under(&rule, seed, 3)]).remove(0);
+        let output = one(&mut WORDS.runner(100, 0), &under(&rule, seed, 3));
         let is_whole = serde_json::from_str::<Value>(&WORDS.text(&output)).is_ok();
         assert_eq!(output.end, Some(if is_whole { FinishReason::Stop } else { FinishReason::Length }));
     }
@@ -128,27 +128,18 @@ fn what_is_cut_says_so() {
 #[test]
 fn a_rule_says_the_same_whatever_runs_beside_it() {
     let schemas = schemas();
-    let rules: Vec<Constraint> = schemas[..6]
-        .iter()
-        .map(|schema| WORDS.rules.compile(ConstraintSpec::Schema(schema), Thinking::May).unwrap())
-        .collect();
+    let rule = |schema| WORDS.rules.compile(ConstraintSpec::Schema(schema), Thinking::May).unwrap();
+    let rules: Vec<Constraint> = schemas[..6].iter().map(rule).collect();
     // Two of each, and some without constraints.
     let mut requests: Vec<Request> =
         rules.iter().chain(&rules).zip(0..).map(|(rule, seed)| under(rule, seed, 60)).collect();
     requests.extend((20..24).map(|seed| WORDS.request("Free: ", seed, 60)));
     for request in &mut requests[3..6] {
-        request.sampling = Sampling {
-            logprobs: Some(3),
-            repetition_penalty: 1.2,
-            frequency_penalty: 0.3,
-            top_p: 0.9,
-            ..request.sampling.clone()
-        };
+        let sampling = &mut request.sampling;
+        (sampling.logprobs, sampling.top_p) = (Some(3), 0.9);
+        (sampling.repetition_penalty, sampling.frequency_penalty) = (1.2, 0.3);
     }
-    let alone: Vec<Output> = requests
-        .iter()
-        .map(|request| all(&mut WORDS.runner(100, 0), std::slice::from_ref(request)).remove(0))
-        .collect();
+    let alone: Vec<Output> = requests.iter().map(|request| one(&mut WORDS.runner(100, 0), request)).collect();
     assert_eq!(all(&mut WORDS.runner(400, 0), &requests), alone);
     // With so little memory that they are preempted again and again while constrained.
     let mut tight = WORDS.runner(12, 0);
@@ -162,7 +153,7 @@ fn how_likely_it_was_is_told_among_what_was_allowed() {
     let rule = WORDS.rules.compile(ConstraintSpec::Expression("[ab]{8}"), Thinking::No).unwrap();
     let mut request = under(&rule, 3, 20);
     request.sampling.logprobs = Some(2);
-    let output = all(&mut WORDS.runner(100, 0), &[request]).remove(0);
+    let output = one(&mut WORDS.runner(100, 0), &request);
     for drawn in &output.drawn {
         let all: f32 = drawn.others.iter().map(|(_, logprob)| logprob.exp()).sum();
         assert!((all - 1.0).abs() < 1e-4, "{drawn:?}");
@@ -182,10 +173,8 @@ fn tools() -> Vec<Tool> {
 
 /// The tool calls of a text, parsed independently of the engine.
 fn read(form: Form, text: &str) -> Vec<(String, Value)> {
-    let calls = text
-        .split("<tool_call>\n")
-        .skip(1)
-        .map(|call| call.trim_end().strip_suffix("\n</tool_call>").unwrap());
+    let calls = text.split("<tool_call>\n").skip(1);
+    let calls = calls.map(|call| call.trim_end().strip_suffix("\n</tool_call>").unwrap());
     let of_json = |call: &str| {
         let call: Value = serde_json::from_str(call).unwrap();
         (call["name"].as_str().unwrap().to_owned(), call["arguments"].clone())
@@ -244,11 +233,11 @@ fn what_leaves_no_choice_is_said_without_the_model() {
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
     let rule = WORDS.rules.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut runner = WORDS.runner(100, 0);
-    let output = all(&mut runner, &[under(&rule, 1, 100)]).remove(0);
+    let output = one(&mut runner, &under(&rule, 1, 100));
     assert_eq!(output.end, Some(FinishReason::Stop));
     assert_eq!(runner.counts().rows, 0);
     assert!(output.drawn.iter().all(|drawn| drawn.logprob == 0.0));
-    let cut = all(&mut runner, &[under(&rule, 1, 5)]).remove(0);
+    let cut = one(&mut runner, &under(&rule, 1, 5));
     assert_eq!((cut.end, cut.drawn.len()), (Some(FinishReason::Length), 5));
     assert_eq!(runner.free_blocks(), 100);
 }

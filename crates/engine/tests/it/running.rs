@@ -10,21 +10,34 @@ use engine::{
 };
 use kernels::{BLOCK, KvCache, KvDtype, Model};
 use weights::synthetic::SyntheticModel;
-use weights::{Source, load_model};
 use world::clock::thread_time;
 
 use crate::shapes;
+use crate::training::loaded;
 
 const OURS: CacheScope = CacheScope(1);
 
 pub fn model() -> Arc<Model> {
-    let directory = tempfile::tempdir().unwrap();
-    SyntheticModel::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
-    Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap())
+    Arc::new(loaded(&SyntheticModel::new("qwen3", shapes::dense(), 7), None))
 }
 
 /// The KV cache precisions that are used in serving.
 pub const BOTH: [KvDtype; 2] = [KvDtype::F16, KvDtype::Q8];
+
+pub const LIMITS: SchedulerLimits = SchedulerLimits {
+    bytes: 0,
+    kv_dtype: KvDtype::F16,
+    step_tokens: 64,
+    sequences: 16,
+    waiting: 100,
+    draft_tokens: 0,
+};
+
+/// A runner with this many KV cache blocks, and else within these limits.
+pub fn scheduler(model: &Arc<Model>, blocks: usize, limits: SchedulerLimits) -> Scheduler {
+    let bytes = blocks * KvCache::block_bytes(model.shape(), limits.kv_dtype);
+    Scheduler::new(Arc::clone(model), SchedulerLimits { bytes, ..limits }).unwrap()
+}
 
 /// A runner with this many KV cache blocks.
 pub fn runner(model: &Arc<Model>, blocks: usize) -> Scheduler {
@@ -32,16 +45,7 @@ pub fn runner(model: &Arc<Model>, blocks: usize) -> Scheduler {
 }
 
 pub fn runner_that(keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> Scheduler {
-    let bytes = blocks * KvCache::block_bytes(model.shape(), keeps);
-    let limits = SchedulerLimits {
-        bytes,
-        kv_dtype: keeps,
-        step_tokens: 64,
-        sequences: 16,
-        waiting: 100,
-        draft_tokens: 0,
-    };
-    Scheduler::new(Arc::clone(model), limits).unwrap()
+    scheduler(model, blocks, SchedulerLimits { kv_dtype: keeps, ..LIMITS })
 }
 
 pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
@@ -55,6 +59,16 @@ pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         group: Group(1),
         adapter: None,
         adapter_switches: Vec::new(),
+    }
+}
+
+pub fn submit_all(runner: &mut Scheduler, requests: &[Request]) -> Vec<SequenceId> {
+    requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect()
+}
+
+pub fn run_out(runner: &mut Scheduler) {
+    while !runner.is_idle() {
+        runner.step().unwrap();
     }
 }
 
@@ -105,14 +119,10 @@ fn alone(keeps: KvDtype, model: &Arc<Model>, request: &Request) -> Output {
 fn each_says_what_it_would_say_alone() {
     for keeps in BOTH {
         let model = model();
-        let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
-            .into_iter()
-            .zip(1..)
-            .map(|(length, of)| request(length, of, 30))
-            .collect();
+        let lengths = [5, 100, 1, 17, 64, 33, 200, 16].into_iter().zip(1..);
+        let requests: Vec<Request> = lengths.map(|(length, of)| request(length, of, 30)).collect();
         let mut runner = runner_that(keeps, &model, 64);
-        let ids: Vec<SequenceId> =
-            requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+        let ids = submit_all(&mut runner, &requests);
         let outputs: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
             assert_eq!(outputs[id], alone(keeps, &model, request));
@@ -129,8 +139,7 @@ fn too_little_room_costs_time_and_nothing_else() {
         let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
         // Room for two of them at full length.
         let mut runner = runner_that(keeps, &model, 16);
-        let ids: Vec<SequenceId> =
-            requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+        let ids = submit_all(&mut runner, &requests);
         let outputs: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
             assert_eq!(outputs[id], alone(keeps, &model, request));
@@ -235,22 +244,14 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     while !runner.step().unwrap().iter().any(|happened| matches!(happened, StepEvent::Token { .. })) {}
     let forgot = runner.forget(OURS);
     assert!(forgot.cached_blocks >= 6 && forgot.held_blocks >= forgot.cached_blocks, "{forgot:?}");
-    assert_eq!(
-        (forgot.wiped, forgot.held_sequences),
-        (0, 16),
-        "the step's places are taken, and the others wait"
-    );
+    assert_eq!((forgot.wiped, forgot.held_sequences), (0, 16), "all places are taken, and the others wait");
     // Requests from now on are not affected.
     let later = runner.submit(ours.clone()).unwrap();
     let ended = all(&mut runner);
     assert!([first, later].iter().chain(&waiting).all(|text| ended.iter().any(|(id, _)| id == text)));
     let wanted = &ended.iter().find(|(id, _)| *id == later).unwrap().1;
     assert!(ended.iter().all(|(_, output)| output.end == wanted.end && output.tokens.len() >= 39));
-    assert_eq!(
-        runner.forget(OURS).cached_blocks,
-        139 / BLOCK,
-        "of the one that was asked later, and of no other"
-    );
+    assert_eq!(runner.forget(OURS).cached_blocks, 139 / BLOCK, "of the one that came later, and no other");
     for (request, wanted) in [(ours, 0), (theirs, 96)] {
         runner.submit(request).unwrap();
         assert_eq!(remembered(&mut runner), wanted);
@@ -304,16 +305,8 @@ fn what_is_called_off_is_free_before_the_next_step() {
 #[test]
 fn what_can_not_be_carried_on_is_refused() {
     let model = model();
-    let bytes = 4 * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let limits = SchedulerLimits {
-        bytes,
-        kv_dtype: KvDtype::F16,
-        step_tokens: 16,
-        sequences: 2,
-        waiting: 2,
-        draft_tokens: 0,
-    };
-    let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
+    let limits = SchedulerLimits { step_tokens: 16, sequences: 2, waiting: 2, ..LIMITS };
+    let mut runner = scheduler(&model, 4, limits);
     assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
     assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));
     runner.submit(request(60, 1, 50)).unwrap();

@@ -9,13 +9,14 @@ use engine::{
     AdapterId, AdapterStatus, CacheScope, EngineError, FinishReason, Group, Host, Numbers, Refused,
     RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits, SequenceEvent, SequenceId, StepEvent,
 };
-use kernels::{KvDtype, Model};
+use kernels::Model;
 use tempfile::TempDir;
 use weights::adapters::Limits;
 use weights::synthetic::SyntheticAdapter;
 use weights::{AvailableMemory, WeightsError};
 
-use crate::running::{model, request, runner};
+use crate::local::wait;
+use crate::running::{LIMITS, model, request, runner, submit_all};
 use crate::shapes;
 
 /// Directories of synthetic adapters, by seed.
@@ -44,7 +45,7 @@ pub fn id(seed: u64) -> AdapterId {
     AdapterId::from(format!("adapter-{seed}").as_str())
 }
 
-const REPLACES: RegisterOptions = RegisterOptions { replaces: true, is_pinned: false };
+pub const REPLACES: RegisterOptions = RegisterOptions { replaces: true, is_pinned: false };
 const PINNED: RegisterOptions = RegisterOptions { replaces: false, is_pinned: true };
 
 pub fn register(
@@ -57,13 +58,24 @@ pub fn register(
     runner.settle(reading.read())
 }
 
+pub fn register_all(runner: &mut Scheduler, files: &Files, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        register(runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
+    }
+}
+
+/// Does all pending reads.
+fn settle(runner: &mut Scheduler) {
+    for reading in runner.readings() {
+        runner.settle(reading.read()).unwrap();
+    }
+}
+
 /// A runner with room for `resident` adapters in memory, and with these registered.
 pub fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Scheduler {
     let limits = Limits { resident, ..Limits::default() };
     let mut runner = runner(model, 64).with_limits(limits);
-    for seed in seeds {
-        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-    }
+    register_all(&mut runner, files, seeds);
     runner
 }
 
@@ -91,12 +103,12 @@ type All = HashMap<SequenceId, Output>;
 fn hear(outputs: &mut All, happened: Vec<StepEvent>) {
     for happened in happened {
         match happened {
-            StepEvent::Scheduled { sequence: text, cached_tokens: remembered } => {
-                outputs.entry(text).or_default().remembered = remembered
+            StepEvent::Scheduled { sequence, cached_tokens } => {
+                outputs.entry(sequence).or_default().remembered = cached_tokens
             }
-            StepEvent::Token { sequence: text, drawn } => outputs.entry(text).or_default().tokens.push(drawn),
+            StepEvent::Token { sequence, drawn } => outputs.entry(sequence).or_default().tokens.push(drawn),
             StepEvent::State { .. } => {}
-            StepEvent::End { sequence: text, end } => outputs.entry(text).or_default().end = Some(end),
+            StepEvent::End { sequence, end } => outputs.entry(sequence).or_default().end = Some(end),
         }
     }
 }
@@ -124,12 +136,8 @@ fn once(runner: &mut Scheduler, request: Request) -> Output {
 }
 
 fn alone(model: &Arc<Model>, files: &Files, adapter: Option<u64>, request: &Request) -> Vec<SampledToken> {
-    let mut runner = shelf(model, files, 1, 0..0);
-    let request = Request { adapter: adapter.map(id), ..request.clone() };
-    if let Some(seed) = adapter {
-        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-    }
-    once(&mut runner, request).tokens
+    let mut runner = shelf(model, files, 1, adapter.map_or(0..0, |seed| seed..seed + 1));
+    once(&mut runner, Request { adapter: adapter.map(id), ..request.clone() }).tokens
 }
 
 #[test]
@@ -137,22 +145,20 @@ fn each_says_what_it_would_say_alone_whatever_the_others_have() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 8, 0..4);
     let whose = [None, Some(0), Some(1), Some(2), None, Some(1), Some(3), Some(0)];
-    let requests = [5, 100, 1, 17, 64, 33, 200, 16].into_iter().zip(1..);
-    let requests: Vec<(Option<u64>, Request)> = requests
-        .zip(whose)
-        .map(|((length, of), adapter)| {
-            (adapter, Request { adapter: adapter.map(id), ..request(length, of, 20) })
-        })
-        .collect();
-    let ids: Vec<SequenceId> =
-        requests.iter().map(|(_, request)| runner.submit(request.clone()).unwrap()).collect();
+    let lengths = [5, 100, 1, 17, 64, 33, 200, 16].into_iter().zip(1..);
+    let of = |((length, of), adapter): ((u32, u32), Option<u64>)| Request {
+        adapter: adapter.map(id),
+        ..request(length, of, 20)
+    };
+    let requests: Vec<Request> = lengths.zip(whose).map(of).collect();
+    let ids = submit_all(&mut runner, &requests);
     let mut outputs = All::new();
     finish(&mut runner, &mut outputs);
-    for (id, (adapter, request)) in ids.iter().zip(&requests) {
-        assert_eq!(outputs[id].tokens, alone(&model, &files, *adapter, request), "{adapter:?}");
+    for ((id, request), adapter) in ids.iter().zip(&requests).zip(whose) {
+        assert_eq!(outputs[id].tokens, alone(&model, &files, adapter, request), "{adapter:?}");
         assert_eq!(outputs[id].tokens.len(), 20);
     }
-    let one = &requests[1].1;
+    let one = &requests[1];
     assert_ne!(alone(&model, &files, Some(0), one), alone(&model, &files, Some(1), one));
     assert_ne!(alone(&model, &files, Some(0), one), alone(&model, &files, None, one));
     assert_eq!(runner.free_blocks(), 64);
@@ -163,24 +169,21 @@ fn nothing_is_remembered_across_adapters_or_generations() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 4, 0..2);
     let base = request(100, 1, 4);
-    assert_eq!(once(&mut runner, base.clone()).remembered, 0);
-    assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
-    assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
-    for request in [base.clone(), with(0, base.clone()), with(1, base.clone())] {
-        assert_eq!(once(&mut runner, request).remembered, 96);
+    let all = [base.clone(), with(0, base.clone()), with(1, base)];
+    for expected in [0, 96] {
+        let remembered = all.clone().map(|request| once(&mut runner, request).remembered);
+        assert_eq!(remembered, [expected; 3]);
     }
     // One is replaced, though with the same files, and one is unregistered and registered again.
     register(&mut runner, &id(0), &files.of(0), REPLACES).unwrap();
     runner.unload_adapter(&id(1)).unwrap();
     register(&mut runner, &id(1), &files.of(1), RegisterOptions::default()).unwrap();
-    assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
-    assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
-    assert_eq!(once(&mut runner, base.clone()).remembered, 96);
+    let [of_base, first, second] = all.clone();
+    let remembered = [first, second, of_base].map(|request| once(&mut runner, request).remembered);
+    assert_eq!(remembered, [0, 0, 96]);
     // Forgetting a cache scope drops its prefixes under all adapters.
     assert!(runner.forget(CacheScope(1)).cached_blocks >= 18);
-    for request in [base.clone(), with(0, base.clone()), with(1, base)] {
-        assert_eq!(once(&mut runner, request).remembered, 0);
-    }
+    assert_eq!(all.map(|request| once(&mut runner, request).remembered), [0; 3]);
 }
 
 #[test]
@@ -203,9 +206,8 @@ fn a_text_keeps_the_adapter_that_it_began_with() {
     runner.unload_adapter(&id(0)).unwrap();
     assert!(runner.adapters().is_empty());
     assert_eq!(runner.submit(with(0, one.clone())), Err(Refused::NoAdapter));
-    assert!(
-        matches!(runner.unload_adapter(&id(0)), Err(EngineError::NoAdapter(name)) if name == "adapter-0")
-    );
+    let unloaded = runner.unload_adapter(&id(0));
+    assert!(matches!(unloaded, Err(EngineError::NoAdapter(name)) if name == "adapter-0"));
     assert!(matches!(runner.load_adapter(&id(0)), Err(EngineError::NoAdapter(_))));
     assert!(matches!(runner.pin_adapter(&id(0), true), Err(EngineError::NoAdapter(_))));
     finish(&mut runner, &mut outputs);
@@ -218,9 +220,7 @@ fn a_text_that_is_set_back_keeps_its_generation() {
     let (model, files) = (model(), Files::new());
     // Room for two of them at full length.
     let mut runner = runner(&model, 16);
-    for seed in 0..2 {
-        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-    }
+    register_all(&mut runner, &files, 0..2);
     let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
     let submit = |(request, seed): (&Request, u64)| runner.submit(with(seed, request.clone())).unwrap();
     let ids: Vec<SequenceId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
@@ -248,10 +248,8 @@ fn more_are_registered_than_are_in_memory() {
     assert_eq!(runner.adapters().len(), 32);
     assert_eq!(resident(&runner).len(), 4);
     let limit = register(&mut runner, &id(32), &files.of(32), RegisterOptions::default());
-    assert!(matches!(
-        limit,
-        Err(EngineError::Weights(WeightsError::AdapterLimit { what: "adapters", wanted: 33, most: 32 }))
-    ));
+    let Err(EngineError::Weights(limit)) = limit else { panic!("{limit:?}") };
+    assert!(matches!(limit, WeightsError::AdapterLimit { what: "adapters", wanted: 33, most: 32 }));
     let generations: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
     let mut outputs = All::new();
     let one = request(12, 1, 6);
@@ -291,10 +289,7 @@ fn nobody_waits_for_an_adapter_of_another() {
     while !runner.waits_for_adapters() {
         hear(&mut outputs, runner.step().unwrap());
     }
-    assert_eq!(
-        (outputs[&warm].end, outputs[&base].end),
-        (Some(FinishReason::Length), Some(FinishReason::Length))
-    );
+    assert_eq!([&warm, &base].map(|text| outputs[text].end), [Some(FinishReason::Length); 2]);
     assert!(!outputs.contains_key(&cold));
     let readings = runner.readings();
     assert_eq!(readings.len(), 1);
@@ -304,10 +299,7 @@ fn nobody_waits_for_an_adapter_of_another() {
         runner.settle(reading.read()).unwrap();
     }
     finish(&mut runner, &mut outputs);
-    assert_eq!(
-        (outputs[&cold].end, outputs[&behind].end),
-        (Some(FinishReason::Length), Some(FinishReason::Length))
-    );
+    assert_eq!([&cold, &behind].map(|text| outputs[text].end), [Some(FinishReason::Length); 2]);
 }
 
 #[test]
@@ -337,9 +329,7 @@ fn one_that_stays_in_memory_stays() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 2, 0..0);
     register(&mut runner, &id(0), &files.of(0), PINNED).unwrap();
-    for seed in 1..4 {
-        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-    }
+    register_all(&mut runner, &files, 1..4);
     assert_eq!(resident(&runner), [id(0), id(3)]);
     for seed in 1..4 {
         assert_eq!(once(&mut runner, with(seed, request(9, 1, 2))).end, Some(FinishReason::Length));
@@ -350,17 +340,13 @@ fn one_that_stays_in_memory_stays() {
     // Two are pinned and two fit: no other will ever fit.
     assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 1).failed.is_some());
-    assert!(matches!(
-        runner.load_adapter(&id(1)),
-        Err(EngineError::Weights(WeightsError::AdapterLimit { .. }))
-    ));
+    let loaded = runner.load_adapter(&id(1));
+    assert!(matches!(loaded, Err(EngineError::Weights(WeightsError::AdapterLimit { .. }))));
     let another = register(&mut runner, &id(5), &files.of(5), PINNED);
     assert!(matches!(another, Err(EngineError::Weights(WeightsError::AdapterLimit { .. }))));
     runner.pin_adapter(&id(0), false).unwrap();
     runner.load_adapter(&id(1)).unwrap();
-    for reading in runner.readings() {
-        runner.settle(reading.read()).unwrap();
-    }
+    settle(&mut runner);
     assert_eq!(resident(&runner), [id(1), id(3)]);
 }
 
@@ -425,20 +411,12 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
 #[test]
 fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let (model, files) = (model(), Files::new());
-    let limits = SchedulerLimits {
-        bytes: 4 << 20,
-        kv_dtype: KvDtype::F16,
-        step_tokens: 64,
-        sequences: 8,
-        waiting: 16,
-        draft_tokens: 0,
-    };
-    let host =
-        Host::start_with(Arc::clone(&model), limits, Limits { resident: 1, ..Limits::default() }).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let limits = SchedulerLimits { bytes: 4 << 20, sequences: 8, waiting: 16, ..LIMITS };
+    let kept = Limits { resident: 1, ..Limits::default() };
+    let host = Host::start_with(Arc::clone(&model), limits, kept).unwrap();
     let heard = |mut receiver: tokio::sync::mpsc::Receiver<SequenceEvent>| {
         let (mut tokens, mut last) = (Vec::new(), None);
-        while let Some(event) = runtime.block_on(receiver.recv()) {
+        while let Some(event) = wait(receiver.recv()) {
             match event {
                 SequenceEvent::Token(drawn) => tokens.push(drawn),
                 other => last = Some(other),
@@ -446,48 +424,44 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
         }
         (tokens, last.unwrap())
     };
-    let register = |seed: u64, registering| {
-        runtime.block_on(host.register_adapter(id(seed), files.of(seed), registering))
-    };
+    let register = |seed, registering| wait(host.register_adapter(id(seed), files.of(seed), registering));
     assert_eq!(register(0, RegisterOptions::default()).unwrap(), 1);
     assert_eq!(register(1, RegisterOptions::default()).unwrap(), 2);
     assert!(matches!(register(1, RegisterOptions::default()), Err(EngineError::AdapterKnown(_))));
     assert_eq!(register(1, REPLACES).unwrap(), 3);
-    let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
+    let broken = wait(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
     assert!(matches!(broken, Err(EngineError::Weights(WeightsError::File { .. }))));
     // Two that don't fit in memory together, with nothing else to do meanwhile.
     let one = request(20, 1, 10);
     let receivers = [0, 1, 0].map(|seed| (seed, host.generate(with(seed, one.clone()))));
     for (seed, receiver) in receivers {
         let (tokens, last) = heard(receiver);
-        assert_eq!(
-            (tokens, last),
-            (alone(&model, &files, Some(seed), &one), SequenceEvent::End(FinishReason::Length))
-        );
+        assert_eq!(last, SequenceEvent::End(FinishReason::Length));
+        assert_eq!(tokens, alone(&model, &files, Some(seed), &one));
     }
-    let status = runtime.block_on(host.adapters()).unwrap();
+    let status = wait(host.adapters()).unwrap();
     assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
-    runtime.block_on(host.load_adapter(id(1))).unwrap();
+    wait(host.load_adapter(id(1))).unwrap();
     // A caller that waits for an adapter is notified when it is loaded, and when it can't be.
     let is_resident = |seed: u64| {
-        let status = runtime.block_on(host.adapters()).unwrap();
+        let status = wait(host.adapters()).unwrap();
         status.iter().any(|status| status.id == id(seed) && status.is_resident)
     };
     for seed in [1, 0, 1] {
-        runtime.block_on(host.bring_adapter(id(seed))).unwrap();
+        wait(host.bring_adapter(id(seed))).unwrap();
         assert!(is_resident(seed) && !is_resident(1 - seed));
     }
     let kept = files.of(0).join("adapter_model.safetensors");
     std::fs::rename(&kept, kept.with_extension("away")).unwrap();
-    let unread = runtime.block_on(host.bring_adapter(id(0)));
+    let unread = wait(host.bring_adapter(id(0)));
     assert!(matches!(unread, Err(EngineError::AdapterUnread { .. })), "{unread:?}");
     std::fs::rename(kept.with_extension("away"), &kept).unwrap();
-    runtime.block_on(host.bring_adapter(id(0))).unwrap();
-    assert!(matches!(runtime.block_on(host.bring_adapter(id(9))), Err(EngineError::NoAdapter(_))));
-    runtime.block_on(host.bring_adapter(id(1))).unwrap();
-    runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
-    runtime.block_on(host.unload_adapter(id(1))).unwrap();
-    assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
+    wait(host.bring_adapter(id(0))).unwrap();
+    assert!(matches!(wait(host.bring_adapter(id(9))), Err(EngineError::NoAdapter(_))));
+    wait(host.bring_adapter(id(1))).unwrap();
+    wait(host.pin_adapter(id(1), true)).unwrap();
+    wait(host.unload_adapter(id(1))).unwrap();
+    assert!(matches!(wait(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
     assert_eq!(heard(host.generate(with(1, one))).1, SequenceEvent::Refused(Refused::NoAdapter));
 }
 
@@ -507,10 +481,9 @@ fn a_host_refuses_an_adapter_if_too_many_wait_to_be_read() {
     let limits = Limits { registered: 1, ..Limits::default() };
     let host = Host::of(runner(&model, 64).with_limits(limits).within(available_memory)).unwrap();
     let register = |seed| host.register_adapter(id(seed), files.of(seed), RegisterOptions::default());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut first = Box::pin(register(0));
     // One read waits for that of the first; or the first waits still, and is the only one that may.
-    let refused = runtime.block_on(async {
+    let refused = wait(async {
         tokio::select! {
             biased;
             result = &mut first => result,
@@ -523,7 +496,7 @@ fn a_host_refuses_an_adapter_if_too_many_wait_to_be_read() {
     };
     assert_eq!(what, "adapters that wait to be loaded");
     drop(closed);
-    assert_eq!(runtime.block_on(first).unwrap(), 1);
+    assert_eq!(wait(first).unwrap(), 1);
 }
 
 #[test]
@@ -534,17 +507,13 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     let available_memory = AvailableMemory::new(move || Some(available.load(Ordering::Relaxed)));
     let limits = Limits { resident: 1, ..Limits::default() };
     let mut runner = runner(&model, 64).with_limits(limits).within(available_memory);
-    for seed in 1..3 {
-        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-    }
+    register_all(&mut runner, &files, 1..3);
     let bytes = status(&runner, 1).bytes;
     // Its files are read as they are and then rearranged, so that both copies count.
     left.store(bytes * 2 - 1, Ordering::Relaxed);
     let refused = register(&mut runner, &id(3), &files.of(3), RegisterOptions::default()).unwrap_err();
-    assert!(
-        matches!(refused, EngineError::Weights(WeightsError::Memory { wanted, .. }) if wanted == bytes * 2),
-        "{refused}"
-    );
+    let EngineError::Weights(WeightsError::Memory { wanted, .. }) = refused else { panic!("{refused}") };
+    assert_eq!(wanted, bytes * 2);
     assert!(runner.adapters().iter().all(|status| status.id != id(3)));
     // The first was evicted for the second, and can't be reloaded as long as there is no memory.
     assert_eq!(resident(&runner), [id(2)]);
@@ -555,8 +524,6 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     assert!(status(&runner, 1).failed.unwrap().contains("of memory"));
     left.store(bytes * 2, Ordering::Relaxed);
     assert!(!runner.load_adapter(&id(1)).unwrap());
-    for reading in runner.readings() {
-        runner.settle(reading.read()).unwrap();
-    }
+    settle(&mut runner);
     assert_eq!((resident(&runner), status(&runner, 1).failed), (vec![id(1)], None));
 }

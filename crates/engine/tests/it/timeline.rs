@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use engine::{
-    AdapterSwitch, FinishReason, Refused, RegisterOptions, Request, SampledToken, Sampling, Scheduler,
-    SchedulerLimits, StepEvent,
+    AdapterSwitch, FinishReason, Refused, Request, SampledToken, Sampling, Scheduler, SchedulerLimits,
+    StepEvent,
 };
 use kernels::{KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use weights::adapters::{self, Limits};
 
 use crate::parity::blocks;
-use crate::running::{model, request};
-use crate::shelf::{Files, id, register, shelf};
+use crate::running::{LIMITS, model, request, scheduler};
+use crate::shelf::{Files, REPLACES, id, register, register_all, shelf};
 
 /// Positions, with the seed of the adapter from there on.
 type Turns = [(usize, Option<u64>)];
@@ -24,12 +24,8 @@ fn in_turn(length: u32, turns: &Turns) -> Request {
     let named = |seed: Option<u64>| seed.map(id);
     let later = turns[1..].iter().map(|(from, seed)| AdapterSwitch { from: *from, adapter: named(*seed) });
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-    Request {
-        sampling,
-        adapter: named(turns[0].1),
-        adapter_switches: later.collect(),
-        ..request(length, 3, OUTPUT_TOKENS)
-    }
+    let (adapter, adapter_switches) = (named(turns[0].1), later.collect());
+    Request { sampling, adapter, adapter_switches, ..request(length, 3, OUTPUT_TOKENS) }
 }
 
 /// The expected output: each token is computed with the adapter of its position, by the model alone.
@@ -60,11 +56,11 @@ fn run(runner: &mut Scheduler, request: Request) -> (Vec<SampledToken>, usize) {
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                StepEvent::Token { sequence: text, drawn } if text == meant => tokens.push(drawn),
-                StepEvent::Scheduled { sequence: text, cached_tokens: remembered } if text == meant => {
-                    found = remembered
+                StepEvent::Token { sequence, drawn } if sequence == meant => tokens.push(drawn),
+                StepEvent::Scheduled { sequence, cached_tokens } if sequence == meant => {
+                    found = cached_tokens
                 }
-                StepEvent::End { sequence: text, end } if text == meant => {
+                StepEvent::End { sequence, end } if sequence == meant => {
                     assert_eq!(end, FinishReason::Length)
                 }
                 _ => {}
@@ -95,19 +91,9 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
     let request = in_turn(40, TURNS);
     let wanted = oracle(&model, &files, &request, TURNS);
     for (tokens, blocks, draft_tokens) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
-        let bytes = blocks * KvCache::block_bytes(model.shape(), KvDtype::F16);
-        let limits = SchedulerLimits {
-            bytes,
-            kv_dtype: KvDtype::F16,
-            step_tokens: tokens,
-            sequences: 16,
-            waiting: 100,
-            draft_tokens,
-        };
-        let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
-        for seed in 1..3 {
-            register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
-        }
+        let limits = SchedulerLimits { step_tokens: tokens, draft_tokens, ..LIMITS };
+        let mut runner = scheduler(&model, blocks, limits);
+        register_all(&mut runner, &files, 1..3);
         // Twice, since the drafts of a repeated output are accepted. The other requests take up memory.
         for of in 5..9 {
             runner.submit(Request { adapter: Some(id(1)), ..crate::running::request(50, of, 40) }).unwrap();
@@ -145,22 +131,18 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     let mut runner = shelf(&model, &files, 2, 1..4);
     let turns = |second| in_turn(20, &[(0, Some(second)), (4, Some(3))]);
     assert_eq!(runner.submit(turns(9)).unwrap_err(), Refused::NoAdapter);
-    assert_eq!(
-        runner.submit(turns(1)).unwrap_err(),
-        Refused::AdapterNotResident,
-        "two are in memory, and it is neither"
-    );
+    let refused = runner.submit(turns(1)).unwrap_err();
+    assert_eq!(refused, Refused::AdapterNotResident, "two are in memory, and it is neither");
     let wanted = oracle(&model, &files, &turns(2), &[(0, Some(2)), (4, Some(3))]);
     let meant = runner.submit(turns(2)).unwrap();
     // They are unregistered, and their names reassigned, before it is scheduled.
     runner.unload_adapter(&id(3)).unwrap();
-    register(&mut runner, &id(2), &files.of(1), RegisterOptions { replaces: true, is_pinned: false })
-        .unwrap();
+    register(&mut runner, &id(2), &files.of(1), REPLACES).unwrap();
     let mut sampled = Vec::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
-            if let StepEvent::Token { sequence: text, drawn } = happened {
-                assert_eq!(text, meant);
+            if let StepEvent::Token { sequence, drawn } = happened {
+                assert_eq!(sequence, meant);
                 sampled.push(drawn);
             }
         }

@@ -3,32 +3,30 @@
 
 use std::collections::BTreeMap;
 
-use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
+use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, StepBatch};
 use training::{Batch, LoraConfig, Network, Slot, Trains};
 use weights::synthetic::{Packing, SyntheticModel};
 use weights::{Source, load_model};
 
 use crate::oracle::Oracle;
+use crate::parity::{part, text};
 use crate::shapes;
-
-fn text(length: usize, of: u32) -> Vec<u32> {
-    (0..length as u32).map(|index| (index * 37 + index / 5 * 11 + of * 101) % 320).collect()
-}
 
 pub fn source(made: &SyntheticModel, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
     let directory = tempfile::tempdir().unwrap();
-    let source = match packing {
-        None => {
-            made.write_plain(directory.path(), false).unwrap();
-            Source::open(directory.path()).unwrap()
-        }
-        Some(kind) => {
-            let path = directory.path().join("model.gguf");
-            made.write_packed(&path, kind).unwrap();
-            Source::open(&path).unwrap()
-        }
-    };
+    let mut path = directory.path().to_owned();
+    if let Some(kind) = packing {
+        path.push("model.gguf");
+        made.write_packed(&path, kind).unwrap();
+    } else {
+        made.write_plain(&path, false).unwrap();
+    }
+    let source = Source::open(&path).unwrap();
     (directory, source)
+}
+
+pub fn loaded(made: &SyntheticModel, packing: Option<Packing>) -> Model {
+    load_model(&source(made, packing).1).unwrap()
 }
 
 pub fn small() -> Architecture {
@@ -46,14 +44,8 @@ fn families() -> [(&'static str, Architecture); 3] {
 pub fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let count = tokens.len().div_ceil(BLOCK);
     let mut pool = KvCache::new(model.shape(), KvDtype::F32, count);
-    let part = SequenceChunk {
-        tokens: tokens.to_vec(),
-        start: 0,
-        blocks: (0..count as u32).collect(),
-        output_from: 0,
-        adapter: None,
-    };
-    model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap()
+    let blocks: Vec<u32> = (0..count as u32).collect();
+    model.step(&StepBatch { chunks: vec![part(tokens, 0, &blocks)] }, &mut pool).unwrap()
 }
 
 fn adapter() -> Trains {
@@ -78,9 +70,8 @@ fn what_is_trained_says_what_is_served() {
 
 /// Two texts and part of a third, with most tokens as targets.
 fn batch() -> Batch {
-    let texts = [text(70, 1), text(5, 2), text(9, 3)];
     let mut batch = Batch::default();
-    for tokens in texts {
+    for tokens in [text(70, 1), text(5, 2), text(9, 3)] {
         let first = batch.tokens.len();
         let targets = tokens.iter().enumerate().skip(1).filter(|(position, _)| position % 3 != 0);
         batch.targets.extend(targets.map(|(position, token)| (first + position - 1, *token)));
@@ -114,11 +105,8 @@ fn loss(made: &SyntheticModel, trains: &Trains, slots: &[Slot], parameters: &[f3
             }
         }
     }
-    let logits: Vec<Vec<f64>> = batch
-        .sequences
-        .iter()
-        .flat_map(|text| Oracle { made: &made }.all(&batch.tokens[text.clone()]))
-        .collect();
+    let of_text = |text: &std::ops::Range<usize>| Oracle { made: &made }.all(&batch.tokens[text.clone()]);
+    let logits: Vec<Vec<f64>> = batch.sequences.iter().flat_map(of_text).collect();
     let one = |(row, token): &(usize, u32)| {
         let scores = &logits[*row];
         let top = scores.iter().copied().fold(f64::MIN, f64::max);
@@ -146,10 +134,8 @@ fn slopes_are_what_a_small_change_makes() {
                 shaken(&mut network);
             }
             let mut slopes = vec![0.0; network.parameters().len()];
-            let sum = network
-                .accumulate_gradients(&batch, (1.0, false), &mut slopes, &mut || true)
-                .unwrap()
-                .unwrap();
+            let sum = network.accumulate_gradients(&batch, (1.0, false), &mut slopes, &mut || true);
+            let sum = sum.unwrap().unwrap();
             let of = |parameters: &[f32]| loss(&made, &trains, network.slots(), parameters, &batch);
             let wanted = of(network.parameters());
             assert!((sum - wanted).abs() < 1e-3, "{family}: {sum} {wanted}");

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use engine::{
-    CacheScope, ConstraintCompiler, FinishReason, Group, Request, SampledToken, Sampling, Scheduler,
-    SchedulerLimits, SequenceId, StepEvent,
+    ConstraintCompiler, FinishReason, Request, SampledToken, Sampling, Scheduler, SchedulerLimits,
+    SequenceId, StepEvent,
 };
-use kernels::{KvCache, KvDtype, Model};
+use kernels::{KvDtype, Model};
 use prompts::Vocabulary;
 use weights::synthetic::SyntheticModel;
 use weights::{Source, load_model};
 
+use crate::running::{LIMITS, request, scheduler, submit_all};
 use crate::shapes;
 
 pub struct Words {
@@ -43,13 +44,8 @@ impl Words {
         Request {
             prompt: self.vocabulary.tokens(prompt).unwrap(),
             sampling: Sampling { seed, ..Sampling::default() },
-            max_tokens,
             stop_tokens: vec![self.vocabulary.special_token_id("<|im_end|>").unwrap()],
-            constraint: None,
-            cache_scope: CacheScope(1),
-            group: Group(1),
-            adapter: None,
-            adapter_switches: Vec::new(),
+            ..request(0, 0, max_tokens)
         }
     }
 
@@ -58,16 +54,8 @@ impl Words {
     }
 
     pub fn runner_that(&self, keeps: KvDtype, blocks: usize, draft_tokens: usize) -> Scheduler {
-        let bytes = blocks * KvCache::block_bytes(self.model.shape(), keeps);
-        let limits = SchedulerLimits {
-            bytes,
-            kv_dtype: keeps,
-            step_tokens: 64,
-            sequences: 16,
-            waiting: 1_000,
-            draft_tokens,
-        };
-        Scheduler::new(Arc::clone(&self.model), limits).unwrap()
+        let limits = SchedulerLimits { kv_dtype: keeps, waiting: 1_000, draft_tokens, ..LIMITS };
+        scheduler(&self.model, blocks, limits)
     }
 
     /// The decoded output, without special tokens.
@@ -79,24 +67,26 @@ impl Words {
 
 /// Runs until idle, and returns each output, in the order of the requests.
 pub fn all(runner: &mut Scheduler, requests: &[Request]) -> Vec<Output> {
-    let ids: Vec<SequenceId> =
-        requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let ids = submit_all(runner, requests);
     let mut outputs: HashMap<SequenceId, Output> = HashMap::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                StepEvent::Scheduled { sequence: text, .. } => {
-                    assert!(outputs.insert(text, Output::default()).is_none())
+                StepEvent::Scheduled { sequence, .. } => {
+                    assert!(outputs.insert(sequence, Output::default()).is_none())
                 }
-                StepEvent::Token { sequence: text, drawn } => {
-                    outputs.get_mut(&text).unwrap().drawn.push(drawn)
-                }
+                StepEvent::Token { sequence, drawn } => outputs.get_mut(&sequence).unwrap().drawn.push(drawn),
                 StepEvent::State { .. } => {}
-                StepEvent::End { sequence: text, end } => {
-                    assert!(outputs.get_mut(&text).unwrap().end.replace(end).is_none());
+                StepEvent::End { sequence, end } => {
+                    assert!(outputs.get_mut(&sequence).unwrap().end.replace(end).is_none());
                 }
             }
         }
     }
     ids.iter().map(|id| outputs.remove(id).unwrap()).collect()
+}
+
+/// The output of one request.
+pub fn one(runner: &mut Scheduler, request: &Request) -> Output {
+    all(runner, std::slice::from_ref(request)).remove(0)
 }

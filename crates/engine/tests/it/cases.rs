@@ -18,22 +18,13 @@ pub struct Case {
 
 pub fn cases() -> Vec<Case> {
     let text = |length: u32| (0..length).map(|index| (index * 37 + index / 5 * 11 + 101) % 320).collect();
-    let case = |name, made, is_older, length, positions| Case {
-        name,
-        made,
-        is_older,
-        tokens: text(length),
-        positions,
+    let case = |name, made, is_older, length, positions| {
+        let tokens = text(length);
+        Case { name, made, is_older, tokens, positions }
     };
-    let own = RopeScaling::Ramp {
-        factor: 4.0,
-        original: 64.0,
-        fast: 16.0,
-        slow: 2.0,
-        attention: Some(1.5),
-        truncates: false,
-    };
-    let own = Architecture { rope: Rope { theta: 10_000.0, stretch: own }, ..shapes::stretched() };
+    let (factor, original, fast, slow, attention) = (4.0, 64.0, 16.0, 2.0, Some(1.5));
+    let stretch = RopeScaling::Ramp { factor, original, fast, slow, attention, truncates: false };
+    let own = Architecture { rope: Rope { theta: 10_000.0, stretch }, ..shapes::stretched() };
     // Some positions within the original context length, and some beyond it.
     let beyond = &[20, 63, 64, 150, 239];
     let mut ranks = SyntheticModel::new("qwen3", shapes::dense(), 7);

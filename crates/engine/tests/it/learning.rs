@@ -16,7 +16,7 @@ use weights::synthetic::{Packing, SyntheticModel};
 use weights::{Source, load_model};
 
 use crate::shapes;
-use crate::training::{served, small, source};
+use crate::training::{loaded, served, small, source};
 
 /// A cycle of eight tokens, repeated.
 fn cycle(length: usize) -> Example {
@@ -67,18 +67,10 @@ fn a_cycle_is_learned_and_served() {
         let result = directory.join("result");
         job.write(base.path(), &result, Precision::Single).unwrap();
         // The trained model predicts the next token of the cycle.
-        let made = match &trains {
-            Trains::Whole => None,
-            Trains::Adapter(low) => Some(merged(&made, low, &result)),
+        let model = match &trains {
+            Trains::Whole => load_model(&Source::open(&result).unwrap()).unwrap(),
+            Trains::Adapter(low) => loaded(&merged(&made, low, &result), None),
         };
-        let path = match made {
-            None => result,
-            Some(made) => {
-                made.write_plain(&directory.join("merged"), false).unwrap();
-                directory.join("merged")
-            }
-        };
-        let model = load_model(&Source::open(&path).unwrap()).unwrap();
         let logits = served(&model, &text.tokens);
         let trained = job.network().scores(&text.tokens).unwrap();
         let far = logits.iter().zip(&trained).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
@@ -91,8 +83,8 @@ fn a_cycle_is_learned_and_served() {
 
 /// A model with an adapter's files merged into its weights.
 fn merged(made: &SyntheticModel, low: &LoraConfig, result: &Path) -> SyntheticModel {
-    let config: Value =
-        serde_json::from_slice(&std::fs::read(result.join("adapter_config.json")).unwrap()).unwrap();
+    let config = std::fs::read(result.join("adapter_config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(low.rank), &json!(low.alpha)));
     assert_eq!(config["target_modules"].as_array().unwrap().len(), 7);
     let path = result.join("adapter_model.safetensors");
@@ -104,9 +96,8 @@ fn merged(made: &SyntheticModel, low: &LoraConfig, result: &Path) -> SyntheticMo
     for (name, (shape, weights)) in &mut made.tensors {
         let bare = name.trim_end_matches(".weight");
         let first = numbers(&format!("{bare}.lora_A.weight"));
-        let (Some(first), Some(second)) = (first, numbers(&format!("{bare}.lora_B.weight"))) else {
-            continue;
-        };
+        let second = numbers(&format!("{bare}.lora_B.weight"));
+        let (Some(first), Some(second)) = (first, second) else { continue };
         used += 2;
         for (row, weights) in weights.chunks_mut(shape[1]).enumerate() {
             for (column, weight) in weights.iter_mut().enumerate() {
@@ -127,7 +118,7 @@ fn rounded_weights_can_stay_and_be_trained_beside() {
         let (_base, source) = source(&made, Some(kind));
         let (_plain, rounded) = crate::training::source(&made.rounded(kind).unwrap(), None);
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let texts = || vec![Example { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
+        let texts = || vec![cycle(40)];
         let settings = || Settings { epochs: 8, rate: 3e-3, ..quick() };
         let mut packed = Job::open(&source, texts(), settings(), one.path()).unwrap();
         let mut plain = Job::open(&rounded, texts(), settings(), other.path()).unwrap();
@@ -144,7 +135,7 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
     for packing in [None, Some(Packing::Q8_0)] {
         let (base, source) = source(&made, packing);
         let work = tempfile::tempdir().unwrap();
-        let text = || vec![Example { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
+        let text = || vec![cycle(40)];
         let settings = || Settings { epochs: 3, ..quick() };
         let mut first = Job::open(&source, text(), settings(), &work.path().join("first")).unwrap();
         run(&mut first);
@@ -155,10 +146,8 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
         };
         let (numbers, result) = left(&first, "first");
         let started = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
-        assert_eq!(
-            (started.rank, started.alpha, started.is_rank_stable, started.targets.len()),
-            (8, 16.0, false, 7)
-        );
+        assert_eq!((started.rank, started.alpha, started.targets.len()), (8, 16.0, 7));
+        assert!(!started.is_rank_stable);
         let inputs = RunInputs { examples: text(), adapter: Some(started), ..RunInputs::default() };
         let path = work.path().join("second");
         let second = Job::begin(&source, inputs, settings(), &path, &|| true).unwrap().unwrap();
@@ -176,9 +165,12 @@ fn long() -> Settings {
     Settings { epochs: 4, held_back: 3, held_back_every: 3, accumulation: 2, checkpoint_every: 4, ..quick() }
 }
 
-fn base(directory: &Path) -> Source {
-    SyntheticModel::new("qwen3", small(), 7).write_plain(directory, false).unwrap();
-    Source::open(directory).unwrap()
+/// A directory with a model in `base`.
+fn based() -> (tempfile::TempDir, Source) {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("base");
+    SyntheticModel::new("qwen3", small(), 7).write_plain(&base, false).unwrap();
+    (directory, Source::open(&base).unwrap())
 }
 
 const KILLED_IN: &str = "TIDEGATE_TEST_TRAINS_IN";
@@ -208,8 +200,7 @@ fn a_run_that_is_killed_ends_as_one_that_is_not() {
     if let (Some(directory), Ok(steps)) = (std::env::var_os(KILLED_IN), std::env::var(KILLED_AFTER)) {
         return train_and_wait(Path::new(&directory), steps.parse().unwrap());
     }
-    let directory = tempfile::tempdir().unwrap();
-    let source = base(&directory.path().join("base"));
+    let (directory, source) = based();
     let mut whole = Job::open(&source, many(), long(), &directory.path().join("whole")).unwrap();
     let progress = run(&mut whole);
     assert!(progress.len() > 16, "{}", progress.len());
@@ -243,8 +234,7 @@ fn a_run_that_is_killed_ends_as_one_that_is_not() {
 
 #[test]
 fn a_run_goes_on_only_as_itself() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = base(&directory.path().join("base"));
+    let (directory, source) = based();
     let run = directory.path().join("run");
     let mut job = Job::open(&source, many(), long(), &run).unwrap();
     for _ in 0..5 {
@@ -269,10 +259,9 @@ fn a_run_goes_on_only_as_itself() {
 
 #[test]
 fn a_step_is_called_off_between_layers_and_done_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = base(&directory.path().join("base"));
-    let [mut one, mut other] = ["one", "other"]
-        .map(|name| Job::open(&source, many(), long(), &directory.path().join(name)).unwrap());
+    let (directory, source) = based();
+    let open = |name: &str| Job::open(&source, many(), long(), &directory.path().join(name)).unwrap();
+    let (mut one, mut other) = (open("one"), open("other"));
     let first = one.step(&mut || true).unwrap();
     for stops_at in [0, 1, 3, 6] {
         let mut polls = 0;
@@ -288,8 +277,7 @@ fn a_step_is_called_off_between_layers_and_done_again() {
 
 #[test]
 fn less_memory_and_more_pieces_come_to_the_same() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = base(&directory.path().join("base"));
+    let (directory, source) = based();
     let run = |name: &str, settings: Settings| {
         let mut job = Job::open(&source, many(), settings, &directory.path().join(name)).unwrap();
         let losses: Vec<f64> = run(&mut job).iter().map(|progress| progress.loss).collect();
@@ -307,15 +295,9 @@ fn less_memory_and_more_pieces_come_to_the_same() {
 
 #[test]
 fn a_rate_that_is_too_high_is_told() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = base(&directory.path().join("base"));
-    let settings = Settings {
-        trains: Trains::Whole,
-        rate: 1e30,
-        warmup_steps: 0,
-        schedule: Schedule::Constant,
-        ..long()
-    };
+    let (directory, source) = based();
+    let (trains, schedule) = (Trains::Whole, Schedule::Constant);
+    let settings = Settings { trains, rate: 1e30, warmup_steps: 0, schedule, ..long() };
     let mut job = Job::open(&source, many(), settings, &directory.path().join("run")).unwrap();
     let error = (0..10).find_map(|_| job.step(&mut || true).err()).unwrap().to_string();
     assert!(error.starts_with("training diverged at step"), "{error}");
@@ -397,13 +379,10 @@ fn what_the_assistant_says_is_learned() {
     };
     let whole = read(PLAIN);
     let (text, answers) = &whole[0];
-    assert_eq!(
-        (whole.len(), answers.as_slice()),
-        (1, ["a</think>Two.}\n", "b</think>Oui.}\n"].map(str::to_owned).as_slice())
-    );
-    assert!(
-        text.starts_with("{system\nBe kind.}\n{user\nOne?}\n{assistant\na</think>Two.}\n{user\nThen?}\n")
-    );
+    assert_eq!(whole.len(), 1);
+    assert_eq!(*answers, ["a</think>Two.}\n", "b</think>Oui.}\n"]);
+    let start = "{system\nBe kind.}\n{user\nOne?}\n{assistant\na</think>Two.}\n{user\nThen?}\n";
+    assert!(text.starts_with(start), "{text}");
     assert!(text.ends_with("{user\nNé?}\n{assistant\nb</think>Oui.}\n"), "{text}");
     let apart = read(THINKING);
     let answers: Vec<_> = apart.iter().map(|(_, answers)| answers.concat()).collect();
@@ -415,54 +394,36 @@ fn what_the_assistant_says_is_learned() {
 fn every_line_that_can_not_be_used_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let vocabulary = vocabulary(directory.path());
-    let template = Template::new(&format!(
-        "{{% if messages[0].content == 'refuse' %}}{{{{ raise_exception('not that') }}}}{{% endif %}}{PLAIN}"
-    ));
-    let template = template.unwrap();
+    let refuses = "{% if messages[0].content == 'refuse' %}{{ raise_exception('not that') }}{% endif %}";
+    let template = Template::new(&[refuses, PLAIN].concat()).unwrap();
     let reading = DatasetReader { template: &template, vocabulary: &vocabulary, longest: 60 };
     let user = r#"{"role": "user", "content": "x"}"#;
     let answer = r#"{"role": "assistant", "content": "y"}"#;
-    let long = "z".repeat(60);
+    let long = user.replace('x', &"z".repeat(60));
+    let calls = r#"{"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}"#;
+    let weighed = r#"{"role": "assistant", "content": "", "weight": 2}"#;
+    let refused = r#"{"role": "user", "content": "refuse"}"#;
+    let messages = |one: &str, other: &str| format!(r#"{{"messages": [{one}, {other}]}}"#);
     let cases = [
         ("{", "", "isn't JSON"),
         ("[]", "", "isn't a JSON object"),
         (r#"{"message": []}"#, "message", "isn't a known field"),
         ("{}", "messages", "is missing or isn't a list"),
         (r#"{"messages": [], "tools": 3}"#, "tools", "isn't a list"),
-        (&format!(r#"{{"messages": [{user}, 4]}}"#), "messages[1]", "isn't a JSON object"),
+        (&messages(user, "4"), "messages[1]", "isn't a JSON object"),
         (
             r#"{"messages": [{"role": "judge", "content": ""}]}"#,
             "messages[0].role",
             "isn't one of system, user",
         ),
-        (
-            &format!(r#"{{"messages": [{user}, {{"role": "assistant"}}]}}"#),
-            "messages[1].content",
-            "isn't text",
-        ),
-        (
-            r#"{"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}"#,
-            "messages[0].tool_calls",
-            "isn't a list of",
-        ),
-        (
-            &format!(r#"{{"messages": [{user}, {{"role": "assistant", "content": "", "weight": 2}}]}}"#),
-            "messages[1].weight",
-            "is neither",
-        ),
+        (&messages(user, r#"{"role": "assistant"}"#), "messages[1].content", "isn't text"),
+        (calls, "messages[0].tool_calls", "isn't a list of"),
+        (&messages(user, weighed), "messages[1].weight", "is neither"),
         (&format!(r#"{{"messages": [{user}]}}"#), "messages", "have no assistant message"),
-        (
-            &format!(r#"{{"messages": [{{"role": "user", "content": "refuse"}}, {answer}]}}"#),
-            "messages",
-            "are refused by the template: not that",
-        ),
-        (
-            &format!(r#"{{"messages": [{{"role": "user", "content": "{long}"}}, {answer}]}}"#),
-            "messages",
-            "make 82 tokens, and at most 60 are allowed",
-        ),
+        (&messages(refused, answer), "messages", "are refused by the template: not that"),
+        (&messages(&long, answer), "messages", "make 82 tokens, and at most 60 are allowed"),
     ];
-    let good = format!(r#"{{"messages": [{user}, {answer}]}}"#);
+    let good = messages(user, answer);
     let mut lines = good.clone();
     for (line, _, _) in cases {
         lines = format!("{lines}\n{line}\n{good}");

@@ -17,7 +17,9 @@ use weights::adapters::Limits;
 use weights::synthetic::{Packing, SyntheticModel};
 use weights::{AvailableMemory, Source};
 
+use crate::running::LIMITS;
 use crate::shapes;
+use crate::training::source;
 
 const TEMPLATE: &str = include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja");
 
@@ -46,26 +48,22 @@ fn opened(waiting: usize, processor: Processor) -> (Local, tempfile::TempDir) {
 
 /// A model's files; another seed makes other weights of the same shape.
 pub fn files_of(seed: u64) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    source(&made(seed, TEMPLATE), None).0
+}
+
+fn made(seed: u64, template: &str) -> SyntheticModel {
     let mut made = SyntheticModel::new("qwen3", shape(), seed);
-    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
-    made.write_plain(directory.path(), false).unwrap();
-    directory
+    made.tokens = Some(Tokens::new("qwen2", template, shape().vocabulary));
+    made
 }
 
 pub fn settings(source: &Source, waiting: usize) -> LocalSettings {
     let next = AtomicU64::new(1);
+    let bytes = 200 * KvCache::block_bytes(source.shape(), KvDtype::F16);
     LocalSettings {
         id: "tiny".to_owned(),
         created_unix_s: 5,
-        scheduler_limits: SchedulerLimits {
-            bytes: 200 * KvCache::block_bytes(source.shape(), KvDtype::F16),
-            kv_dtype: KvDtype::F16,
-            step_tokens: 64,
-            sequences: 4,
-            waiting,
-            draft_tokens: 4,
-        },
+        scheduler_limits: SchedulerLimits { bytes, sequences: 4, waiting, draft_tokens: 4, ..LIMITS },
         limits: Limits::default(),
         draft: None,
         disk_cache: None,
@@ -126,7 +124,7 @@ pub fn run(local: &Local, request: GenerateRequest) -> Result<Output, Fault> {
                     }
                 }
                 Event::Logprobs { tokens, .. } => {
-                    let tokens: serde_json::Value = serde_json::from_str(tokens.as_str()).unwrap();
+                    let tokens: Value = serde_json::from_str(tokens.as_str()).unwrap();
                     assert!(tokens[0]["logprob"].as_f64().unwrap() <= 0.0, "{tokens}");
                     assert_eq!(tokens[0]["top_logprobs"].as_array().unwrap().len(), 2);
                     output.logprobs += 1;
@@ -147,27 +145,23 @@ fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
     let marker = "<|im_end|>";
     assert_eq!(count(&format!("tide {marker} tide")), count("tide  tide") + marker.len() as u64);
     // In a raw prompt, special-token text is a special token.
-    let whole = GenerateRequest {
-        raw_prompt: Some(RawPrompt::Text(format!("tide {marker}"))),
-        ..chat_request("", 12)
+    let raw = |text: String| {
+        counted(&LOCAL, GenerateRequest { raw_prompt: Some(RawPrompt::Text(text)), ..chat_request("", 12) })
     };
-    let tide =
-        GenerateRequest { raw_prompt: Some(RawPrompt::Text("tide ".to_owned())), ..chat_request("", 12) };
-    assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);
+    assert_eq!(raw(format!("tide {marker}")), raw("tide ".to_owned()) + 1);
 }
 
 #[test]
 fn the_same_request_says_the_same_and_remembers_its_beginning() {
     let local = open(10);
-    let cold = run(&local, chat_request(&"high tide ".repeat(20), 12)).unwrap();
-    let warm = run(&local, chat_request(&"high tide ".repeat(20), 12)).unwrap();
+    let request = || chat_request(&"high tide ".repeat(20), 12);
+    let [cold, warm] = [request(), request()].map(|request| run(&local, request).unwrap());
     assert!(cold.is_done && cold.usage.cached_read == 0, "{cold:?}");
     assert_eq!((&cold.texts, &cold.reasons), (&warm.texts, &warm.reasons));
     let prompt = cold.usage.prompt_total();
-    assert_eq!(prompt, counted(&local, chat_request(&"high tide ".repeat(20), 12)));
+    assert_eq!(prompt, counted(&local, request()));
     assert!(prompt - warm.usage.cached_read <= 16, "{prompt} {:?}", warm.usage);
-    let other = GenerateRequest { model: "tiny".to_owned(), ..chat_request(&"high tide ".repeat(20), 12) };
-    let mut other = other;
+    let mut other = request();
     other.parameters.cache_scope = Some("another workspace".to_owned());
     assert_eq!(run(&local, other).unwrap().usage.cached_read, 0);
 }
@@ -175,9 +169,8 @@ fn the_same_request_says_the_same_and_remembers_its_beginning() {
 #[test]
 fn several_answers_are_told_by_their_numbers_and_counted_once() {
     let mut request = chat_request("tell", 6);
-    request.prompt.sampling.choices = Some(3);
-    request.prompt.sampling.logprobs = true;
-    request.prompt.sampling.top_logprobs = Some(2);
+    let sampling = &mut request.prompt.sampling;
+    (sampling.choices, sampling.logprobs, sampling.top_logprobs) = (Some(3), true, Some(2));
     let output = run(&LOCAL, request).unwrap();
     assert_eq!((output.reasons.len(), output.is_done), (3, true));
     assert_eq!(output.logprobs as u64, output.usage.completion_total());
@@ -225,20 +218,18 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
 
 #[test]
 fn texts_are_gone_on_with_and_stops_are_met() {
-    let mut request = chat_request("", 8);
+    let mut request = chat_request("", 40);
     request.prompt.turns.clear();
     request.raw_prompt = Some(RawPrompt::Text("high tide".to_owned()));
-    request.prompt.output.tokens_max = Some(40);
     request.parameters.ignore_eos = true;
     let whole = run(&LOCAL, request.clone()).unwrap();
     let stop: String = whole.texts[0].chars().skip(2).take(2).collect();
     assert_eq!(stop.chars().count(), 2, "{whole:?}");
     request.prompt.sampling.stop = vec![stop.clone()];
     let cut = run(&LOCAL, request.clone()).unwrap();
-    assert_eq!(
-        (cut.texts.first().map_or("", String::as_str), &cut.reasons[..]),
-        (whole.texts[0].split(&stop).next().unwrap(), &[Reason::StopSequence][..])
-    );
+    assert_eq!(cut.reasons, [Reason::StopSequence]);
+    let expected = whole.texts[0].split(&stop).next().unwrap();
+    assert_eq!(cut.texts.first().map_or("", String::as_str), expected);
     request.raw_prompt = Some(RawPrompt::Tokens(vec![1, 2, 9_999]));
     assert_eq!(run(&LOCAL, request).unwrap_err().param.as_deref(), Some("prompt[2]"));
 }
@@ -254,18 +245,12 @@ fn what_is_wrong_is_told_by_name() {
     };
     assert_eq!(wrong(|request| request.model = "other".to_owned()).0, "model_not_found");
     assert_eq!(wrong(|request| request.model = "tiny:law".to_owned()).0, "adapter_not_found");
-    assert_eq!(
-        wrong(|request| request.prompt.sampling.temperature = Some(Json("3".to_owned()))).1,
-        "temperature"
-    );
-    assert_eq!(
-        wrong(|request| request.prompt.sampling.logit_bias = Some(Json(r#"{"x":1}"#.to_owned()))).1,
-        "logit_bias"
-    );
-    assert_eq!(
-        wrong(|request| request.parameters.template = Some(Json("[]".to_owned()))).1,
-        "chat_template_kwargs"
-    );
+    let temperature = wrong(|request| request.prompt.sampling.temperature = Some(Json("3".to_owned())));
+    assert_eq!(temperature.1, "temperature");
+    let bias = wrong(|request| request.prompt.sampling.logit_bias = Some(Json(r#"{"x":1}"#.to_owned())));
+    assert_eq!(bias.1, "logit_bias");
+    let template = wrong(|request| request.parameters.template = Some(Json("[]".to_owned())));
+    assert_eq!(template.1, "chat_template_kwargs");
     for times in [4_000, 1 << 20] {
         let too_long = run(&LOCAL, chat_request(&"tide ".repeat(times), 1)).unwrap_err();
         assert_eq!(too_long.code, "context_length_exceeded");
@@ -275,10 +260,8 @@ fn what_is_wrong_is_told_by_name() {
         request.prompt.output.format =
             Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None });
     });
-    assert_eq!(
-        schema,
-        ("unsupported_rule", "response_format.json_schema.schema/properties/a/$dynamicRef".to_owned())
-    );
+    let place = "response_format.json_schema.schema/properties/a/$dynamicRef";
+    assert_eq!(schema, ("unsupported_rule", place.to_owned()));
 }
 
 /// Makes the tokenizer in a directory one that refuses texts with a `~`: it has no token for it, and none for
@@ -293,10 +276,7 @@ pub fn refuse_tilde(directory: &Path) {
 
 #[test]
 fn a_text_that_the_tokenizer_refuses_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut made = SyntheticModel::new("qwen3", shape(), 7);
-    made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
-    made.write_plain(directory.path(), false).unwrap();
+    let directory = files_of(7);
     refuse_tilde(directory.path());
     let source = Source::open(directory.path()).unwrap();
     let local = Local::open(&source, settings(&source, 8)).unwrap();
@@ -307,12 +287,7 @@ fn a_text_that_the_tokenizer_refuses_is_refused() {
 
 #[test]
 fn a_model_without_a_template_takes_texts_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("model.gguf");
-    let mut made = SyntheticModel::new("qwen3", shape(), 7);
-    made.tokens = Some(Tokens::new("qwen2", "", shape().vocabulary));
-    made.write_packed(&path, Packing::F32).unwrap();
-    let source = Source::open(&path).unwrap();
+    let (_directory, source) = source(&made(7, ""), Some(Packing::F32));
     let local = Local::open(&source, settings(&source, 8)).unwrap();
     let fault = run(&local, chat_request("tide", 2)).unwrap_err();
     assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "no_chat_template"));
@@ -325,12 +300,8 @@ fn a_model_without_a_template_takes_texts_alone() {
 
 #[test]
 fn what_a_template_refuses_is_told_and_the_next_is_answered() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut made = SyntheticModel::new("qwen3", shape(), 7);
     let text = "{% if messages[0].content == 'refuse' %}{{ raise_exception('not that') }}{% endif %}{{ messages[0].content }}";
-    made.tokens = Some(Tokens::new("qwen2", text, shape().vocabulary));
-    made.write_plain(directory.path(), false).unwrap();
-    let source = Source::open(directory.path()).unwrap();
+    let (_directory, source) = source(&made(7, text), None);
     let local = Local::open(&source, settings(&source, 8)).unwrap();
     let fault = run(&local, chat_request("refuse", 2)).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("template_refused", Some("messages")));
@@ -360,11 +331,9 @@ fn who_finds_no_place_is_told_when_to_ask_again() {
 fn a_draft_of_other_tokens_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, swaps: bool| {
-        let mut made = SyntheticModel::new("qwen3", shape(), 7);
-        made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
         let path = directory.path().join(name);
         std::fs::create_dir(&path).unwrap();
-        made.write_plain(&path, false).unwrap();
+        made(7, TEMPLATE).write_plain(&path, false).unwrap();
         if swaps {
             let path = path.join("tokenizer.json");
             let mut tokens: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

@@ -39,13 +39,7 @@ pub fn wide() -> Architecture {
 
 /// YaRN: made for 64 tokens, extended to 256.
 pub fn stretched() -> Architecture {
-    let stretch = RopeScaling::Ramp {
-        factor: 4.0,
-        original: 64.0,
-        fast: 32.0,
-        slow: 1.0,
-        attention: None,
-        truncates: true,
-    };
+    let (factor, original, fast, slow) = (4.0, 64.0, 32.0, 1.0);
+    let stretch = RopeScaling::Ramp { factor, original, fast, slow, attention: None, truncates: true };
     Architecture { rope: Rope { theta: 10_000.0, stretch }, context: 256, ..dense() }
 }

@@ -119,6 +119,18 @@ impl Desk {
         local.train(lesson, &TrainingDirectories { work: &work, epochs: &epochs, result: &result }, watch)
     }
 
+    /// The same, watched to its end.
+    fn trained(
+        &self,
+        local: &Local,
+        lesson: &TrainingInput<'_>,
+        name: &str,
+    ) -> (Arc<Watcher>, Receiver<(u64, u64)>) {
+        let (watch, started) = Watcher::new(usize::MAX);
+        self.train(local, lesson, name, &watch).unwrap();
+        (watch, started)
+    }
+
     fn result(&self, name: &str) -> PathBuf {
         self.path(name).join("result")
     }
@@ -132,7 +144,7 @@ fn weights(directory: &Path) -> Vec<u8> {
     std::fs::read(directory.join("adapter_model.safetensors")).unwrap()
 }
 
-fn refusal(refused: Result<RunEnd, TrainingError>) -> Box<domain::Fault> {
+fn refusal<T: std::fmt::Debug>(refused: Result<T, TrainingError>) -> Box<domain::Fault> {
     match refused {
         Err(TrainingError::Fault(fault)) => fault,
         other => panic!("it was not refused: {other:?}"),
@@ -158,9 +170,7 @@ fn what_is_told_beforehand_is_what_is_trained() {
     let bad = TrainingInput { validation_set: b"{}", ..lesson(&course) };
     assert!(matches!(local.estimate(&bad, &|| true), Err(TrainingError::Lines { of_held_out: true, .. })));
     let none = TrainingSettings { targets: vec!["lm_head".to_owned()], ..course };
-    let Err(TrainingError::Fault(fault)) = local.estimate(&lesson(&none), &|| true) else {
-        panic!("it was taken")
-    };
+    let fault = refusal(local.estimate(&lesson(&none), &|| true));
     assert_eq!(fault.param.as_deref(), Some("targets"), "{fault}");
 }
 
@@ -228,12 +238,10 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
 fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
     let (local, _files) = open(10);
     let (course, desk) = (course(&local), Desk::new());
-    let (ready, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
+    let (ready, _started) = desk.trained(&local, &lesson(&course), "whole");
     let whole = ready.polls.load(Ordering::SeqCst);
     // The polls before the first step: the same number each time.
-    let (again, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "whole", &again).unwrap();
+    let (again, _started) = desk.trained(&local, &lesson(&course), "whole");
     let before = again.polls.load(Ordering::SeqCst);
     let a_step = (whole - before) / 12;
     assert!(a_step >= 6, "each of three layers, there and back: {a_step}");
@@ -243,14 +251,10 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
         let end = desk.train(&local, &lesson(&course), name, &watch).unwrap();
         assert_eq!((end, watch.steps()), (RunEnd::Cancelled, 5), "in the midst of the sixth");
         assert!(!desk.result(name).exists());
-        let (again, started) = Watcher::new(usize::MAX);
-        desk.train(&local, &lesson(&course), name, &again).unwrap();
+        let (again, started) = desk.trained(&local, &lesson(&course), name);
         let steps = 12 - usize::try_from(from).unwrap();
-        assert_eq!(
-            (started.recv().unwrap(), again.steps()),
-            ((from, 12), steps),
-            "{name}: from where it was kept"
-        );
+        let found = (started.recv().unwrap(), again.steps());
+        assert_eq!(found, ((from, 12), steps), "{name}: from where it was kept");
         assert!(desk.weights("whole") == desk.weights(name), "{name}: the same steps made other weights");
     }
 }
@@ -259,8 +263,7 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
 fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), TrainingSettings { epochs: 3, ..course(&local) });
-    let (watch, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "three", &watch).unwrap();
+    let (watch, _started) = desk.trained(&local, &lesson(&course), "three");
     assert_eq!(*watch.left.lock().unwrap(), [2, 4], "the end of the last is the result");
     let left = |name: &str, step| desk.path(name).join("epochs").join(checkpoint_directory_name(step));
     assert!(weights(&left("three", 2)) != weights(&left("three", 4)));
@@ -270,15 +273,13 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     // Interrupted in the next epoch, and resumed from before the end of this one: the same result is written
     // again.
     let late = TrainingSettings { checkpoint_every: 3, ..course };
-    let (once, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&late), "once", &once).unwrap();
+    let (once, _started) = desk.trained(&local, &lesson(&late), "once");
     let polls = once.polls.load(Ordering::SeqCst);
     let (broken, _started) = Watcher::new(polls - 3);
     desk.train(&local, &lesson(&late), "broken", &broken).unwrap();
     assert_eq!(broken.steps(), 5);
     std::fs::remove_dir_all(left("broken", 4)).unwrap();
-    let (again, started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&late), "broken", &again).unwrap();
+    let (again, started) = desk.trained(&local, &lesson(&late), "broken");
     assert_eq!((started.recv().unwrap(), again.left.lock().unwrap().as_slice()), ((3, 6), [4].as_slice()));
     assert!(weights(&left("broken", 4)) == weights(&left("once", 4)));
 }
@@ -287,11 +288,9 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
 fn the_step_that_was_kept_last_is_told_again() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), TrainingSettings { epochs: 2, ..course(&local) });
-    let (watch, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "run", &watch).unwrap();
+    let (watch, _started) = desk.trained(&local, &lesson(&course), "run");
     let last = watch.last.lock().unwrap().clone().unwrap();
-    let (again, started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "run", &again).unwrap();
+    let (again, started) = desk.trained(&local, &lesson(&course), "run");
     assert_eq!((started.recv().unwrap(), again.steps()), ((4, 4), 0));
     assert_eq!(again.last.lock().unwrap().clone().unwrap(), last, "to the last digit");
 }
@@ -301,48 +300,37 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let (local, _files) = open(10);
     let (desk, course) =
         (Desk::new(), TrainingSettings { rank: 4, alpha: 12.0, epochs: 2, ..course(&local) });
-    let (watch, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "first", &watch).unwrap();
+    let (watch, _started) = desk.trained(&local, &lesson(&course), "first");
     let loss = watch.last.lock().unwrap().as_ref().unwrap().loss;
     let first = desk.result("first");
     let usual = local.default_settings(Some(&first)).unwrap();
-    let mut targets = usual.targets.clone();
+    let (mut targets, mut all) = (usual.targets.clone(), course.targets.clone());
     targets.sort();
-    let mut all = course.targets.clone();
     all.sort();
     assert_eq!((usual.rank, usual.alpha, targets), (4, 12.0, all), "what it is trained with is what it was");
     let from = TrainingInput { from: Some(&first), ..lesson(&course) };
     // With almost no learning rate, the result equals the start; a whole run ends better than the first one.
     let still = TrainingSettings { rate: 1e-30, epochs: 1, ..course.clone() };
-    let (watch, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &TrainingInput { settings: &still, ..from }, "still", &watch).unwrap();
+    desk.trained(&local, &TrainingInput { settings: &still, ..from }, "still");
     assert!(desk.weights("still") == desk.weights("first"), "it did not begin as the adapter is");
-    let (watch, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &from, "second", &watch).unwrap();
+    let (watch, _started) = desk.trained(&local, &from, "second");
     assert!(watch.last.lock().unwrap().as_ref().unwrap().loss < loss);
     // Interrupted and resumed, it has the same result.
     let (broken, _started) = Watcher::new(watch.polls.load(Ordering::SeqCst) - 3);
     desk.train(&local, &from, "broken", &broken).unwrap();
-    let (again, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &from, "broken", &again).unwrap();
+    desk.trained(&local, &from, "broken");
     assert!(desk.weights("broken") == desk.weights("second"));
     let refused = |course: TrainingSettings, from: &Path, field: &str, why: &str| {
         let lesson = TrainingInput { from: Some(from), ..lesson(&course) };
-        let Err(TrainingError::Fault(fault)) = local.estimate(&lesson, &|| true) else {
-            panic!("{field} was taken")
-        };
+        let fault = refusal(local.estimate(&lesson, &|| true));
         assert_eq!(fault.param.as_deref(), Some(field), "{fault}");
         assert!(fault.message.contains(why), "{fault}");
     };
     refused(TrainingSettings { rank: 8, ..course.clone() }, &first, "rank", "is 8, but the adapter");
     refused(TrainingSettings { alpha: 1.0, ..course.clone() }, &first, "alpha", "has 12");
     refused(TrainingSettings { is_rank_stable: true, ..course.clone() }, &first, "is_rank_stable", "is true");
-    refused(
-        TrainingSettings { targets: vec!["q_proj".into()], ..course.clone() },
-        &first,
-        "targets",
-        "is q_proj",
-    );
+    let one = TrainingSettings { targets: vec!["q_proj".into()], ..course.clone() };
+    refused(one, &first, "targets", "is q_proj");
     refused(course.clone(), &desk.path("none"), "from", "adapter_config.json");
     let config = std::fs::read_to_string(first.join("adapter_config.json")).unwrap();
     let config = config.replace("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 4}");
@@ -373,8 +361,7 @@ fn reading_is_broken_off_between_texts() {
 fn it_goes_on_beside_the_model_that_it_began_with_and_no_other() {
     let (local, files) = open(10);
     let (desk, course) = (Desk::new(), course(&local));
-    let (ready, _started) = Watcher::new(usize::MAX);
-    desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
+    let (ready, _started) = desk.trained(&local, &lesson(&course), "whole");
     let path = files.path().join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let (watch, _started) = Watcher::new(ready.polls.load(Ordering::SeqCst) - 40);

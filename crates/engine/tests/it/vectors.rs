@@ -14,22 +14,18 @@ use engine::{
 use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, StepBatch, StepOutput};
 use prompts::synthetic_tokens::Tokens;
 use serde_json::json;
-use weights::adapters::Limits;
 use weights::synthetic::{Packing, SyntheticModel, SyntheticPurpose};
-use weights::{AvailableMemory, Purpose, RerankHead, Source, load_model};
+use weights::{Purpose, RerankHead, Source, load_model};
 
-use crate::local::refuse_tilde;
+use crate::local;
 use crate::parity::{blocks, part, text};
-use crate::running::{BOTH, model, request, runner, runner_that};
+use crate::running::{BOTH, LIMITS, model, request, runner, runner_that};
 use crate::shapes;
+use crate::training::source;
 
 fn input(length: usize, of: u32) -> EmbeddingInput {
-    EmbeddingInput {
-        tokens: text(length, of),
-        group: Group(u128::from(of)),
-        adapter: None,
-        shared_prefix: None,
-    }
+    let (tokens, group) = (text(length, of), Group(u128::from(of)));
+    EmbeddingInput { tokens, group, adapter: None, shared_prefix: None }
 }
 
 fn state_of(keeps: KvDtype, model: &Model, tokens: &[u32]) -> Vec<f32> {
@@ -54,14 +50,11 @@ fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
         // Little memory: prompts are computed in pieces, and some sequences are preempted.
         let mut runner = runner_that(keeps, &model, 24);
         let lengths = [1, 17, 200, 64, 33, 5];
-        let ids: Vec<_> = lengths
-            .iter()
-            .zip(1..)
-            .map(|(length, of)| {
-                runner.submit(request(40, of + 10, 20)).unwrap();
-                runner.read(input(*length, of)).unwrap()
-            })
-            .collect();
+        let read = |(length, of): (usize, u32)| {
+            runner.submit(request(40, of + 10, 20)).unwrap();
+            runner.read(input(length, of)).unwrap()
+        };
+        let ids: Vec<_> = lengths.into_iter().zip(1..).map(read).collect();
         let happened = run(&mut runner);
         for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
             let state = happened.iter().find_map(|happened| match happened {
@@ -71,11 +64,11 @@ fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
             assert_eq!(state.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
             let end = StepEvent::End { sequence: *id, end: FinishReason::Stop };
             assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
-            let is_token = |happened: &&StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if sequence == id);
-            assert_eq!(happened.iter().filter(is_token).count(), 0);
+            let is_token = |happened: &StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if sequence == id);
+            assert!(!happened.iter().any(is_token));
         }
-        let token_count =
-            happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count();
+        let is_token = |happened: &&StepEvent| matches!(happened, StepEvent::Token { .. });
+        let token_count = happened.iter().filter(is_token).count();
         assert_eq!((token_count, runner.free_blocks()), (lengths.len() * 20, 24));
     }
 }
@@ -138,19 +131,14 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     assert_eq!(left_out, [0, common, common]);
     assert_eq!(read(4, 1, 2), 0, "another request of the same workspace");
     assert_eq!(read(5, 2, 1), 0, "another workspace");
-    let mut generation = request(1, 1, 1);
-    (generation.prompt, generation.cache_scope, generation.group) =
-        (started(6), engine::CacheScope(1), Group(1));
-    runner.submit(generation).unwrap();
+    runner.submit(engine::Request { prompt: started(6), ..request(1, 1, 1) }).unwrap();
     let before = runner.counts().cached_tokens;
     run(&mut runner);
     assert_eq!(runner.counts().cached_tokens, before, "a text that is told finds none of it");
     runner.end_reading(1);
-    let (before, shared_prefix) =
-        (runner.counts().rows, Some(SharedPrefix { embedding_request: 1, tokens: common }));
-    runner
-        .read(EmbeddingInput { tokens: started(2), group: Group(1), adapter: None, shared_prefix })
-        .unwrap();
+    let before = runner.counts().rows;
+    let (tokens, shared_prefix) = (started(2), Some(SharedPrefix { embedding_request: 1, tokens: common }));
+    runner.read(EmbeddingInput { tokens, group: Group(1), adapter: None, shared_prefix }).unwrap();
     run(&mut runner);
     assert_eq!(runner.counts().rows - before, started(2).len() as u64, "it is over");
 }
@@ -172,43 +160,27 @@ fn made(makes: SyntheticPurpose) -> SyntheticModel {
 
 fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
     let source = Source::open(path)?;
+    let bytes = 100 * KvCache::block_bytes(source.shape(), KvDtype::F16);
     let settings = LocalSettings {
         id: id.to_owned(),
-        created_unix_s: 5,
-        scheduler_limits: SchedulerLimits {
-            bytes: 100 * KvCache::block_bytes(source.shape(), KvDtype::F16),
-            kv_dtype: KvDtype::F16,
-            step_tokens: 64,
-            sequences: 8,
-            waiting: 12,
-            draft_tokens: 0,
-        },
-        limits: Limits::default(),
-        draft: None,
-        disk_cache: None,
-        spare: AvailableMemory::default(),
+        scheduler_limits: SchedulerLimits { bytes, sequences: 8, waiting: 12, ..LIMITS },
         chance: Arc::new(|| 7),
-        now_unix_s: Arc::new(|| 1_700_000_000),
+        ..local::settings(&source, 0)
     };
     Local::open(&source, settings)
 }
 
 fn plain(made: &SyntheticModel, id: &str) -> Local {
-    let directory = tempfile::tempdir().unwrap();
-    made.write_plain(directory.path(), false).unwrap();
-    open_as(directory.path(), id).unwrap()
+    open_as(source(made, None).0.path(), id).unwrap()
 }
 
 fn packed(made: &SyntheticModel, id: &str) -> Local {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("model.gguf");
-    made.write_packed(&path, Packing::F32).unwrap();
-    open_as(&path, id).unwrap()
+    let (directory, _) = source(made, Some(Packing::F32));
+    open_as(&directory.path().join("model.gguf"), id).unwrap()
 }
 
 fn wait<T>(mut work: BoxedInferenceTask<T>) -> Result<(T, u64), Fault> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let output = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
+    let output = local::wait(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
     Ok((output, work.as_ref().usage().prompt_total()))
 }
 
@@ -233,8 +205,8 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
     let local = plain(&made, "tiny");
     assert_eq!(local.models()[0].operations, ModelUses { answers: false, vectors: true, ranks: false });
     // More than may run at once.
-    let many: Vec<String> =
-        (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
+    let text = |number: usize| format!("the tide of day {number} ").repeat(number + 1);
+    let many: Vec<String> = (0..40).map(text).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (all, tokens) = embed(&local, texts(&many)).unwrap();
     let mut alone = 0;
@@ -256,9 +228,7 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
 #[test]
 fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let made = made(SyntheticPurpose::Vectors);
-    let directory = tempfile::tempdir().unwrap();
-    made.write_plain(directory.path(), false).unwrap();
-    let source = Source::open(directory.path()).unwrap();
+    let (directory, source) = source(&made, None);
     let vocabulary = source.assets().unwrap().vocabulary;
     let mut tokens = vocabulary.tokens("high tide").unwrap();
     tokens.push(vocabulary.special_token_id("<|endoftext|>").unwrap());
@@ -294,9 +264,8 @@ fn wrong<T>(result: Result<T, Fault>) -> (&'static str, String) {
 
 #[test]
 fn a_text_that_the_tokenizer_refuses_is_refused_by_its_place() {
-    let directory = tempfile::tempdir().unwrap();
-    made(SyntheticPurpose::Vectors).write_plain(directory.path(), false).unwrap();
-    refuse_tilde(directory.path());
+    let (directory, _) = source(&made(SyntheticPurpose::Vectors), None);
+    local::refuse_tilde(directory.path());
     let local = open_as(directory.path(), "tiny").unwrap();
     let refused = wrong(embed(&local, texts(&["high tide", "low ~ tide"])));
     assert_eq!(refused, ("unreadable_text", "input[1]".to_owned()));
@@ -305,8 +274,7 @@ fn a_text_that_the_tokenizer_refuses_is_refused_by_its_place() {
 #[test]
 fn what_is_wrong_with_a_request_is_told_with_its_place() {
     let local = plain(&made(SyntheticPurpose::Vectors), "tiny");
-    let of =
-        |texts: Vec<RawPrompt>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
+    let of = |texts: Vec<RawPrompt>| EmbedRequest { texts, ..self::texts(&[]) };
     let expected = |code: &'static str, param: &str| (code, param.to_owned());
     let long = "tide ".repeat(2_000);
     let too_long = embed(&local, texts(&["a", &long]));
@@ -399,12 +367,11 @@ fn what_documents_have_in_common_is_read_once() {
     let ask = |documents: &[&str]| {
         let request = RankRequest { model: "a-reranker".to_owned(), ..question(documents) };
         let mut work = local.rank(request).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let scores = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx))).unwrap();
+        let scores = local::wait(poll_fn(|cx| work.as_mut().poll_output(cx))).unwrap();
         (scores, work.as_ref().usage())
     };
-    let many: Vec<String> =
-        (0..20).map(|number| format!("At {number}, or {}.", "later ".repeat(number))).collect();
+    let text = |number: usize| format!("At {number}, or {}.", "later ".repeat(number));
+    let many: Vec<String> = (0..20).map(text).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let (scores, used) = ask(&many);
     let alone: Vec<_> = many.iter().map(|document| ask(&[document])).collect();
@@ -458,8 +425,7 @@ fn a_head_of_its_own_is_what_judges() {
 fn a_model_without_the_words_is_not_taken_for_one_that_ranks() {
     let mut made = made(SyntheticPurpose::Answers);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
-    let directory = tempfile::tempdir().unwrap();
-    made.write_plain(directory.path(), false).unwrap();
+    let (directory, _) = source(&made, None);
     assert!(open_as(directory.path(), "tiny").is_ok());
     let error = open_as(directory.path(), "tiny-reranker").unwrap_err().to_string();
     assert!(error.contains("\"yes\"") && error.contains("no such token"), "{error}");
@@ -467,8 +433,7 @@ fn a_model_without_the_words_is_not_taken_for_one_that_ranks() {
 
 #[test]
 fn files_say_what_a_model_is_for() {
-    let directory = tempfile::tempdir().unwrap();
-    made(SyntheticPurpose::Vectors).write_plain(directory.path(), false).unwrap();
+    let (directory, _) = source(&made(SyntheticPurpose::Vectors), None);
     let at = |name: &str| directory.path().join(name);
     let purpose = || Source::open(directory.path()).unwrap().purpose("tiny");
     let Purpose::Vectors(vectors) = purpose().unwrap() else { panic!("vectors") };
@@ -497,15 +462,10 @@ fn files_say_what_a_model_is_for() {
 #[test]
 fn stacked_experts_are_the_experts() {
     let made = SyntheticModel::new("qwen3_moe", shapes::mixture(), 7);
-    let load = |made: &SyntheticModel| {
-        let directory = tempfile::tempdir().unwrap();
-        made.write_plain(directory.path(), false).unwrap();
-        load_model(&Source::open(directory.path()).unwrap())
-    };
+    let load = |made: &SyntheticModel| load_model(&source(made, None).1);
     let tokens = text(40, 1);
-    let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| state_of(KvDtype::F16, &load(made).unwrap(), &tokens));
-    assert_eq!(apart, stacked);
+    let state = |made: &SyntheticModel| state_of(KvDtype::F16, &load(made).unwrap(), &tokens);
+    assert_eq!(state(&made), state(&made.stacked()));
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
     *shape = vec![4, 64, 128];
@@ -528,17 +488,14 @@ fn a_model_without_a_head_says_nothing() {
 
 #[test]
 fn models_are_told_apart() {
-    let digest = |seed, context, is_packed: bool| {
-        let directory = tempfile::tempdir().unwrap();
+    let digest = |seed, context, packing| {
         let made = SyntheticModel::new("qwen3", Architecture { context, ..shapes::dense() }, seed);
-        let path = directory.path().join("model.gguf");
-        made.write_plain(directory.path(), false).unwrap();
-        made.write_packed(&path, Packing::F32).unwrap();
-        Source::open(if is_packed { &path } else { directory.path() }).unwrap().digest().unwrap()
+        let (_directory, source) = source(&made, packing);
+        source.digest().unwrap()
     };
-    for is_packed in [false, true] {
-        assert_eq!(digest(7, 512, is_packed), digest(7, 512, is_packed));
-        assert_ne!(digest(7, 512, is_packed), digest(8, 512, is_packed));
-        assert_ne!(digest(7, 512, is_packed), digest(7, 256, is_packed));
+    for packing in [None, Some(Packing::F32)] {
+        assert_eq!(digest(7, 512, packing), digest(7, 512, packing));
+        assert_ne!(digest(7, 512, packing), digest(8, 512, packing));
+        assert_ne!(digest(7, 512, packing), digest(7, 256, packing));
     }
 }

@@ -54,13 +54,13 @@ fn short(events: &[Event]) -> Vec<String> {
 const COMPLETED: &str = r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#;
 
 /// What upstreams send, and what it is read as.
-const ODD: &[(&[&str], &[&str])] = &[
+const ODD: &[(&[&str], &str)] = &[
     // Only the last event carries anything.
     (
         &[
             r#"{"type":"response.completed","response":{"id":"r","status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"x","annotations":[{}]}]}],"usage":{"input_tokens":1,"output_tokens":2}}}"#,
         ],
-        &["start", "0< text", "0: x", "0^", "0>", "finish Stop completed", "usage 1+2", "done"],
+        "start | 0< text | 0: x | 0^ | 0> | finish Stop completed | usage 1+2 | done",
     ),
     // Items come complete, without deltas, and again at the end.
     (
@@ -68,7 +68,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","call_id":"c","name":"f","namespace":"n","arguments":"{\"a\":1,\"a\":2}"}}"#,
             r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"function_call","call_id":"c","name":"f","arguments":"{}"}]}}"#,
         ],
-        &["start", "0< call c n__f", "0: {\"a\":1,\"a\":2}", "0>", "finish Calls completed", "done"],
+        "start | 0< call c n__f | 0: {\"a\":1,\"a\":2} | 0> | finish Calls completed | done",
     ),
     // The last deltas are missing: the complete text supplies the rest.
     (
@@ -77,16 +77,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             r#"{"type":"response.output_text.done","output_index":0,"content_index":0,"text":"Héllo"}"#,
             COMPLETED,
         ],
-        &[
-            "start",
-            "0< text",
-            "0: Hé",
-            "logprobs [{\"token\":\"H\"}]",
-            "0: llo",
-            "0>",
-            "finish Stop completed",
-            "done",
-        ],
+        "start | 0< text | 0: Hé | logprobs [{\"token\":\"H\"}] | 0: llo | 0> | finish Stop completed | done",
     ),
     // Reasoning with only encrypted content, and one with nothing at all.
     (
@@ -95,7 +86,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             r#"{"type":"response.output_item.done","output_index":1,"item":{"type":"reasoning","id":"rs_2","summary":[]}}"#,
             COMPLETED,
         ],
-        &["start", "0< summary", "0~ e", "0>", "finish Stop completed", "done"],
+        "start | 0< summary | 0~ e | 0> | finish Stop completed | done",
     ),
     // Full reasoning text, as open models send it.
     (
@@ -107,7 +98,7 @@ const ODD: &[(&[&str], &[&str])] = &[
             r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"hm"}],"encrypted_content":"e"}}"#,
             COMPLETED,
         ],
-        &["start", "0< thought", "0: hm", "0~ e", "0>", "finish Stop completed", "done"],
+        "start | 0< thought | 0: hm | 0~ e | 0> | finish Stop completed | done",
     ),
     // Unknown events, members of wrong types, an item without a type, a text that is resumed later.
     (
@@ -121,40 +112,27 @@ const ODD: &[(&[&str], &[&str])] = &[
             r#"{"type":"response.output_text.delta","output_index":0,"content_index":0,"delta":"c"}"#,
             COMPLETED,
         ],
-        &[
-            "start",
-            "0< text",
-            "0: a",
-            "0>",
-            "1< text",
-            "1: b",
-            "1>",
-            "2< text",
-            "2: c",
-            "2>",
-            "finish Stop completed",
-            "done",
-        ],
+        "start | 0< text | 0: a | 0> | 1< text | 1: b | 1> | 2< text | 2: c | 2> | finish Stop completed | done",
     ),
     // Unknown reasons: the output decides.
     (
         &[
             r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"later"},"output":[]}}"#,
         ],
-        &["start", "finish Error later", "done"],
+        "start | finish Error later | done",
     ),
     (
         &[
             r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"},"output":[]}}"#,
         ],
-        &["start", "finish ContentFilter content_filter", "done"],
+        "start | finish ContentFilter content_filter | done",
     ),
 ];
 
 #[test]
 fn odd_streams_are_read_all_the_same() {
     for (data, expected) in ODD {
-        assert_eq!(read(data).unwrap(), *expected, "{data:?}");
+        assert_eq!(read(data).unwrap().join(" | "), *expected, "{data:?}");
     }
 }
 
@@ -166,28 +144,22 @@ fn failures_are_told_by_whose_they_are() {
     broken(&[r#"{"type":"response.completed"}"#], "not_a_response");
     let late = r#"{"type":"response.function_call_arguments.delta","output_index":3,"delta":"{"}"#;
     broken(&[late], "out_of_order");
+    let failed = |response: &str| format!(r#"{{"type":"response.failed","response":{response}}}"#);
+    let of_code =
+        |code: &str| failed(&format!(r#"{{"status":"failed","error":{{"code":"{code}","message":"m"}}}}"#));
     for (data, class) in [
+        (of_code("server_error"), FaultClass::Upstream),
+        (of_code("invalid_prompt"), FaultClass::ContentPolicy),
+        (of_code("invalid_image_url"), FaultClass::BadRequest),
+        (failed(r#"{"status":"failed"}"#), FaultClass::Upstream),
+        (r#"{"type":"error","code":"rate_limit_exceeded","message":"m"}"#.into(), FaultClass::RateLimit),
         (
-            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"server_error","message":"m"}}}"#,
-            FaultClass::Upstream,
-        ),
-        (
-            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"invalid_prompt","message":"m"}}}"#,
-            FaultClass::ContentPolicy,
-        ),
-        (
-            r#"{"type":"response.failed","response":{"status":"failed","error":{"code":"invalid_image_url","message":"m"}}}"#,
-            FaultClass::BadRequest,
-        ),
-        (r#"{"type":"response.failed","response":{"status":"failed"}}"#, FaultClass::Upstream),
-        (r#"{"type":"error","code":"rate_limit_exceeded","message":"m"}"#, FaultClass::RateLimit),
-        (
-            r#"{"type":"error","error":{"type":"insufficient_quota","message":"m"}}"#,
+            r#"{"type":"error","error":{"type":"insufficient_quota","message":"m"}}"#.into(),
             FaultClass::UpstreamQuota,
         ),
-        (r#"{"error":{"message":"m","code":"server_is_overloaded"}}"#, FaultClass::Overloaded),
+        (r#"{"error":{"message":"m","code":"server_is_overloaded"}}"#.into(), FaultClass::Overloaded),
     ] {
-        match read(&[data]) {
+        match read(&[&data]) {
             Err(StreamFault::Upstream(_, found)) => assert_eq!(found, class, "{data}"),
             other => panic!("{data}: {other:?}"),
         }
@@ -196,12 +168,8 @@ fn failures_are_told_by_whose_they_are() {
 
 fn wish() -> AnswerOptions {
     let namespaces = vec!["a".to_owned(), "a__b".to_owned()];
-    let prompt = Prompt { namespaces, ..Prompt::default() };
-    AnswerOptions {
-        model: "asked".to_owned(),
-        constraints: AnswerConstraints::of(&prompt),
-        ..AnswerOptions::default()
-    }
+    let constraints = AnswerConstraints::of(&Prompt { namespaces, ..Prompt::default() });
+    AnswerOptions { model: "asked".to_owned(), constraints, ..AnswerOptions::default() }
 }
 
 fn whole(events: Vec<Event>) -> Value {
@@ -236,11 +204,8 @@ fn every_ending_has_its_status() {
         (Reason::Error, "failed", json!(null)),
     ] {
         let response = whole(ended(reason, None));
-        assert_eq!(
-            (&response["status"], &response["incomplete_details"]),
-            (&json!(status), &detail),
-            "{reason:?}"
-        );
+        assert_eq!(response["status"], status, "{reason:?}");
+        assert_eq!(response["incomplete_details"], detail, "{reason:?}");
         assert_eq!(response["error"].is_object(), status == "failed", "{reason:?}");
     }
     let refused = whole(ended(Reason::Refusal, Some("Not this.")));
@@ -252,22 +217,15 @@ fn every_ending_has_its_status() {
 fn what_other_grammars_tell_is_written_or_passed_over() {
     let call =
         |name: &str, id: &str| PartKind::Call { id: id.to_owned(), name: name.to_owned(), is_custom: false };
+    let cites = |json: &str| Event::Citation { choice: 0, part: 1, json: Json(json.to_owned()) };
     let mut events = vec![
         begin(0, PartKind::Redacted),
         Event::Signature { choice: 0, part: 0, value: "seal".to_owned() },
         end(0),
         begin(1, PartKind::Text),
         Event::Delta { choice: 0, part: 1, text: "Hi".to_owned() },
-        Event::Citation {
-            choice: 0,
-            part: 1,
-            json: Json(r#"{"type":"char_location","cited_text":"x"}"#.to_owned()),
-        },
-        Event::Citation {
-            choice: 0,
-            part: 1,
-            json: Json(r#"{"type":"url_citation","url_citation":{"url":"u"}}"#.to_owned()),
-        },
+        cites(r#"{"type":"char_location","cited_text":"x"}"#),
+        cites(r#"{"type":"url_citation","url_citation":{"url":"u"}}"#),
         end(1),
         Event::Delta { choice: 1, part: 0, text: "of another choice".to_owned() },
         begin(2, PartKind::Foreign { kind: "server_tool_use".to_owned(), json: Json("{}".to_owned()) }),
@@ -286,19 +244,12 @@ fn what_other_grammars_tell_is_written_or_passed_over() {
     let output = response["output"].as_array().unwrap();
     assert_eq!(output[0]["encrypted_content"], "seal");
     assert_eq!(output[1]["content"][0]["annotations"], json!([{"type": "url_citation", "url": "u"}]));
-    let calls: Vec<_> = output[2..]
-        .iter()
-        .map(|call| (&call["namespace"], &call["name"], &call["arguments"], &call["call_id"]))
-        .map(|(namespace, name, arguments, id)| json!([namespace, name, arguments, id]))
-        .collect();
-    assert_eq!(
-        calls,
-        [
-            json!(["a__b", "c", "{}", "1"]),
-            json!(["a", "x", "{\"n\":1}", "2"]),
-            json!([null, "plain__x", "{}", "3"]),
-        ]
-    );
+    let fields =
+        |call: &Value| ["namespace", "name", "arguments", "call_id"].map(|field| call[field].clone());
+    let calls = json!(output[2..].iter().map(fields).collect::<Vec<_>>());
+    let expected =
+        json!([["a__b", "c", "{}", "1"], ["a", "x", "{\"n\":1}", "2"], [null, "plain__x", "{}", "3"]]);
+    assert_eq!(calls, expected);
     assert_eq!((&response["usage"], &response["model"]), (&json!(null), &json!("asked")));
 }
 
@@ -343,10 +294,8 @@ fn thinking_is_asked_for_so_that_it_can_come_back() {
     let mut prompt = Prompt::default();
     prompt.reasoning.budget_tokens = Some(9_000);
     let (body, lost) = write(&prompt, Abilities::default());
-    assert_eq!(
-        (&body["reasoning"], &body["include"]),
-        (&json!({"effort": "high"}), &json!(["reasoning.encrypted_content"]))
-    );
+    assert_eq!(body["reasoning"], json!({"effort": "high"}));
+    assert_eq!(body["include"], json!(["reasoning.encrypted_content"]));
     assert_eq!(lost.unwrap(), ["thinking.budget_tokens"]);
     prompt.store = Some(true);
     assert_eq!(write(&prompt, Abilities::default()).0["include"], json!(null));
@@ -375,10 +324,8 @@ fn what_has_no_words_here_is_told() {
     let mut prompt = Prompt::default();
     prompt.sampling.top_k = Some(4);
     prompt.sampling.seed = Some(4);
-    prompt.tools = vec![Tool {
-        kind: ToolKind::Hosted { kind: "web_search_20260318".to_owned(), json: Json("{}".to_owned()) },
-        cache: None,
-    }];
+    let (kind, json) = ("web_search_20260318".to_owned(), Json("{}".to_owned()));
+    prompt.tools = vec![Tool { kind: ToolKind::Hosted { kind, json }, cache: None }];
     prompt.sampling.temperature = Some(Json("0.5".to_owned()));
     let refuses = Abilities { refuses_sampling: true, ..Abilities::default() };
     let (body, lost) = write(&prompt, refuses);
@@ -394,12 +341,9 @@ fn what_has_no_words_here_is_told() {
     assert_eq!(body["input"], json!([]));
     assert_eq!(lost.unwrap(), ["cache_control", "thinking"]);
 
-    let stop = |stop: &str| {
-        let mut prompt = Prompt::default();
-        prompt.sampling.stop.push(stop.to_owned());
-        prompt
-    };
-    assert_eq!(write(&stop("x"), marks()).1.unwrap_err(), "stop_sequences");
+    let mut prompt = Prompt::default();
+    prompt.sampling.stop.push("x".to_owned());
+    assert_eq!(write(&prompt, marks()).1.unwrap_err(), "stop_sequences");
     let source = Source::Url { url: "https://a.example/v.mp4".to_owned(), media_type: None };
     assert!(write(&prompt_of(Role::User, Content::Video { source }), marks()).1.is_err());
 }
@@ -412,24 +356,15 @@ fn results_and_calls_keep_their_words() {
     };
     let plain = Turn { role: Role::Tool, name: None, parts: vec![Part::of(result(false))] };
     let (body, _) = write(&Prompt { turns: vec![plain], ..Prompt::default() }, marks());
-    assert_eq!(
-        body["input"],
-        json!([{"type": "function_call_output", "call_id": "c", "output": "no such file"}])
-    );
+    let expected = json!({"type": "function_call_output", "call_id": "c", "output": "no such file"});
+    assert_eq!(body["input"], json!([expected]));
     let (body, _) = write(&prompt_of(Role::Tool, result(true)), marks());
     let output = &body["input"][0]["output"];
     assert_eq!((&output[0]["text"], &output[1]["text"]), (&json!("Error: "), &json!("no such file")));
     assert_eq!(output[1]["prompt_cache_breakpoint"]["ttl"], "30m");
-    let call = ToolCall {
-        id: "c".to_owned(),
-        name: "f".to_owned(),
-        arguments: "not JSON".to_owned(),
-        is_custom: false,
-        signature: None,
-    };
+    let [id, name, arguments] = ["c", "f", "not JSON"].map(str::to_owned);
+    let call = ToolCall { id, name, arguments, is_custom: false, signature: None };
     let (body, _) = write(&prompt_of(Role::Assistant, Content::ToolCall(call)), Abilities::default());
-    assert_eq!(
-        body["input"][0],
-        json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "not JSON"})
-    );
+    let expected = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "not JSON"});
+    assert_eq!(body["input"][0], expected);
 }

@@ -208,34 +208,17 @@ fn prompt() -> impl Strategy<Value = Prompt> {
         vec((name(), text()), 0..2),
         option::of(Just(ServiceTier::Flex)),
     );
-    (conversation, settings, rest).prop_map(
-        |(
-            (instructions, turns, tools, tool_choice),
-            settings,
-            (key, retention, end_user, metadata, tier),
-        )| {
-            let (sampling, output, reasoning, parallel_tools, stream, store) = settings;
-            let mut metadata = metadata;
-            metadata.dedup_by(|one, other| one.0 == other.0);
-            Prompt {
-                instructions,
-                turns: turns.concat(),
-                tools,
-                tool_choice,
-                parallel_tools,
-                sampling,
-                output,
-                reasoning,
-                caching: Caching { key, retention, ..Caching::default() },
-                stream,
-                store: Some(store),
-                service_tier: tier,
-                end_user,
-                metadata,
-                ..Prompt::default()
-            }
-        },
-    )
+    (conversation, settings, rest).prop_map(|(conversation, settings, rest)| {
+        let (instructions, turns, tools, tool_choice) = conversation;
+        let (sampling, output, reasoning, parallel_tools, stream, store) = settings;
+        let (key, retention, end_user, mut metadata, service_tier) = rest;
+        metadata.dedup_by(|one, other| one.0 == other.0);
+        let (turns, store) = (turns.concat(), Some(store));
+        let caching = Caching { key, retention, ..Caching::default() };
+        let said = Prompt { instructions, turns, tools, tool_choice, parallel_tools, ..Prompt::default() };
+        let said = Prompt { sampling, output, reasoning, caching, stream, store, ..said };
+        Prompt { service_tier, end_user, metadata, ..said }
+    })
 }
 
 fn target() -> TargetModel<'static> {
@@ -306,15 +289,8 @@ fn answer_events(pieces: &[Piece], reason: Reason) -> Vec<Event> {
         }
     }
     events.push(Event::Finish { choice: 0, finish: Finish::of(reason) });
-    let usage = Usage {
-        input: 9,
-        cached_read: 8,
-        cache_write: 7,
-        output: 6,
-        reasoning: 5,
-        source: UsageSource::Provider,
-        ..Usage::default()
-    };
+    let output = Usage { output: 6, reasoning: 5, source: UsageSource::Provider, ..Usage::default() };
+    let usage = Usage { input: 9, cached_read: 8, cache_write: 7, ..output };
     events.extend([Event::Usage(usage), Event::Done]);
     events
 }
@@ -350,18 +326,13 @@ fn reason_of(events: &[Event]) -> Option<Reason> {
 
 fn wish() -> AnswerOptions {
     let trace = Some(TraceId::new(1_700_000_000_000, [7; 10]));
-    AnswerOptions {
-        usage: true,
-        model: "asked".to_owned(),
-        trace,
-        created_unix_s: 3,
-        ..AnswerOptions::default()
-    }
+    let model = "asked".to_owned();
+    AnswerOptions { usage: true, model, trace, created_unix_s: 3, ..AnswerOptions::default() }
 }
 
 fn read_stream(bytes: &[u8]) -> Vec<Event> {
-    let (mut reader, mut splitter, mut events, mut rest) =
-        (Reader::default(), EventSplitter::new(), Vec::new(), bytes);
+    let (mut reader, mut splitter) = (Reader::default(), EventSplitter::new());
+    let (mut events, mut rest) = (Vec::new(), bytes);
     while let Some(length) = splitter.find_end(rest) {
         let (event, after) = rest.split_at(length);
         let parsed = read_event(event);

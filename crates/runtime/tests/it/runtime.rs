@@ -28,19 +28,13 @@ fn words_of_such_servers_are_read() {
     assert_eq!(words.constraint, Some(OutputConstraint::Regex("a+".to_owned())));
     assert_eq!((words.adapter.as_deref(), words.cache_scope.as_deref()), (Some("law"), Some("w")));
     assert_eq!(request.prompt.metadata, [("k".to_owned(), "v".to_owned())]);
-    let choice =
-        read(Operation::Chat, &format!(r#"{{{CONVERSATION},"guided_choice":["a","b"]}}"#), false).unwrap();
-    assert_eq!(
-        choice.parameters.constraint,
-        Some(OutputConstraint::Choice(vec!["a".to_owned(), "b".to_owned()]))
-    );
-    let rules = [
-        ("guided_regex", OutputConstraint::Regex("a+".to_owned())),
-        ("guided_grammar", OutputConstraint::Grammar("a+".to_owned())),
-    ];
-    for (name, rule) in rules {
-        let body = format!(r#"{{{CONVERSATION},"{name}":"a+"}}"#);
-        assert_eq!(read(Operation::Chat, &body, false).unwrap().parameters.constraint, Some(rule), "{name}");
+    for (words, rule) in [
+        (r#""guided_choice":["a","b"]"#, OutputConstraint::Choice(["a", "b"].map(str::to_owned).into())),
+        (r#""guided_regex":"a+""#, OutputConstraint::Regex("a+".to_owned())),
+        (r#""guided_grammar":"a+""#, OutputConstraint::Grammar("a+".to_owned())),
+    ] {
+        let request = read(Operation::Chat, &format!("{{{CONVERSATION},{words}}}"), false).unwrap();
+        assert_eq!(request.parameters.constraint, Some(rule), "{words}");
     }
 }
 
@@ -52,31 +46,24 @@ fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
         (r#""min_p":2"#, "min_p"),
         (r#""repetition_penalty":0"#, "repetition_penalty"),
         (r#""structured_outputs":{"ebnf":"x"}"#, "structured_outputs.ebnf"),
-        (r#""metadata":{"hybrie":{"moon":[]}}"#, "metadata.hybrie.moon"),
-        (r#""metadata":{"hybrie":{"adapter_timeline":{}}}"#, "metadata.hybrie.adapter_timeline"),
-        (r#""metadata":{"hybrie":{"adapter_timeline":[1]}}"#, "metadata.hybrie.adapter_timeline[0]"),
-        (
-            r#""metadata":{"hybrie":{"adapter_timeline":[{"adapter_id":"a"}]}}"#,
-            "metadata.hybrie.adapter_timeline[0]",
-        ),
-        (
-            r#""metadata":{"hybrie":{"adapter_timeline":[{"start_step":-1}]}}"#,
-            "metadata.hybrie.adapter_timeline[0]",
-        ),
-        (
-            r#""metadata":{"hybrie":{"adapter_timeline":[{"start_step":2},{"start_step":2}]}}"#,
-            "metadata.hybrie.adapter_timeline[1]",
-        ),
-        (
-            r#""metadata":{"hybrie":{"adapter_id":"b","adapter_timeline":[{"start_step":0,"adapter_id":"a"}]}}"#,
-            "metadata.hybrie.adapter_timeline",
-        ),
         (r#""metadata":{"other":{"x":1}}"#, "metadata.other"),
     ];
-    for (field, param) in cases {
+    let check = |field: &str, param: &str| {
         let fault = read(Operation::Chat, &format!("{{{CONVERSATION},{field}}}"), false).expect_err(field);
         assert_eq!(fault.param.as_deref(), Some(param), "{fault}");
         assert!(fault.fix.is_some(), "{fault}");
+    };
+    cases.iter().for_each(|(field, param)| check(field, param));
+    for (hybrie, param) in [
+        (r#"{"moon":[]}"#, "moon"),
+        (r#"{"adapter_timeline":{}}"#, "adapter_timeline"),
+        (r#"{"adapter_timeline":[1]}"#, "adapter_timeline[0]"),
+        (r#"{"adapter_timeline":[{"adapter_id":"a"}]}"#, "adapter_timeline[0]"),
+        (r#"{"adapter_timeline":[{"start_step":-1}]}"#, "adapter_timeline[0]"),
+        (r#"{"adapter_timeline":[{"start_step":2},{"start_step":2}]}"#, "adapter_timeline[1]"),
+        (r#"{"adapter_id":"b","adapter_timeline":[{"start_step":0,"adapter_id":"a"}]}"#, "adapter_timeline"),
+    ] {
+        check(&format!(r#""metadata":{{"hybrie":{hybrie}}}"#), &format!("metadata.hybrie.{param}"));
     }
     assert!(read(Operation::Chat, &format!(r#"{{{CONVERSATION},"moon":1}}"#), true).is_ok());
 }
@@ -125,14 +112,8 @@ fn texts_are_gone_on_with() {
 }
 
 fn usage() -> Usage {
-    Usage {
-        input: 4,
-        cached_read: 2,
-        output: 3,
-        reasoning: 1,
-        source: UsageSource::Provider,
-        ..Usage::default()
-    }
+    let prompt = Usage { input: 4, cached_read: 2, source: UsageSource::Provider, ..Usage::default() };
+    Usage { output: 3, reasoning: 1, ..prompt }
 }
 
 fn answer_events() -> Vec<Event> {
@@ -191,10 +172,8 @@ fn a_whole_answer_is_what_its_grammar_has() {
     assert_eq!(value["choices"][0]["message"]["reasoning_content"], "hm");
     let body = writer(Grammar::Anthropic, Operation::Chat, false).buffered(answer_events());
     let value: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(
-        (&value["content"][0]["type"], &value["content"][1]["text"]),
-        (&json!("thinking"), &json!("Hi é\n\n😀"))
-    );
+    assert_eq!(value["content"][0]["type"], "thinking");
+    assert_eq!(value["content"][1]["text"], "Hi é\n\n😀");
 }
 
 #[test]

@@ -15,7 +15,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use peers::{
     Bandwidth, CHUNK_BYTES, FetchEvent, FetchOrder, Fetched, Fetcher, Library, Member, Mesh, MeshSettings,
-    PeerBody, PeerFuture, PeerService, PeerState, PromptBlocks, Relays, Roster, Routed, SharedFolder, Wanted,
+    PeerBody, PeerFuture, PeerService, PeerState, PeerView, PromptBlocks, Relays, Roster, Routed,
+    SharedFolder, Wanted,
 };
 use proof::SigningKey;
 use serde_json::{Value, json};
@@ -114,12 +115,8 @@ impl Node {
     }
 
     fn member(&self, name: &str) -> Member {
-        Member {
-            public_key: self.mesh.public_key(),
-            name: name.to_owned(),
-            addresses: self.mesh.addresses(),
-            models: Vec::new(),
-        }
+        let (public_key, addresses) = (self.mesh.public_key(), self.mesh.addresses());
+        Member { public_key, name: name.to_owned(), addresses, models: Vec::new() }
     }
 
     fn knows(&self, other: &Self, name: &str) {
@@ -143,14 +140,12 @@ impl Node {
         }
     }
 
-    /// Waits until the peer of this name is connected and has described itself.
-    async fn meets(&self, name: &str) {
-        self.until(name, |mesh| {
-            mesh.peers()
-                .iter()
-                .any(|peer| peer.member.name == name && peer.is_connected && peer.state.is_some())
-        })
-        .await;
+    /// Both get to know each other. Waits until `far` is connected and has described itself.
+    async fn befriends(&self, far: &Self) {
+        self.knows(far, "far");
+        far.knows(self, "near");
+        let is_met = |peer: &PeerView| peer.member.name == "far" && peer.is_connected && peer.state.is_some();
+        self.until("far", |mesh| mesh.peers().iter().any(is_met)).await;
     }
 
     async fn route(&self, model: &str, own: Option<&PeerState>) -> Routed {
@@ -189,16 +184,12 @@ async fn a_peer_with_the_model_serves_and_an_unknown_key_is_refused() {
         Node::start(2, &["large"], false).await,
         Node::start(3, &[], false).await,
     );
-    near.knows(&far, "far");
-    far.knows(&near, "near");
     stranger.knows(&far, "far");
-    near.meets("far").await;
+    near.befriends(&far).await;
     let (peer, answer) = near.served("large").await;
     assert_eq!(peer, "far");
-    assert!(
-        answer["choices"][0]["message"]["content"].as_str().unwrap().ends_with("/v1/chat/completions"),
-        "{answer}"
-    );
+    let content = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(content.ends_with("/v1/chat/completions"), "{answer}");
     assert_eq!(near.served("small").await.0, "local", "nobody else has it");
     let own = PeerState { models: vec!["large".to_owned()], ..PeerState::default() };
     assert!(matches!(near.route("large", Some(&own)).await, Routed::Local), "what can be served here stays");
@@ -214,9 +205,7 @@ async fn a_peer_with_the_model_serves_and_an_unknown_key_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_leaves_stops_the_peers_stream() {
     let (near, far) = (Node::start(4, &[], false).await, Node::start(5, &["large"], false).await);
-    near.knows(&far, "far");
-    far.knows(&near, "near");
-    near.meets("far").await;
+    near.befriends(&far).await;
     far.model.is_endless.store(true, Ordering::SeqCst);
     let Routed::Served { answer, .. } = near.route("large", None).await else { unreachable!() };
     let mut body = answer.into_body();
@@ -228,9 +217,7 @@ async fn a_client_that_leaves_stops_the_peers_stream() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_claims_what_can_not_be_is_ejected_and_stays_so() {
     let (near, far) = (Node::start(6, &[], false).await, Node::start(7, &["large"], false).await);
-    near.knows(&far, "far");
-    far.knows(&near, "near");
-    near.meets("far").await;
+    near.befriends(&far).await;
     assert_eq!(near.served("large").await.0, "far");
     far.model.claims.store(4_000, Ordering::SeqCst);
     assert_eq!(near.served("large").await.0, "far", "the client has its answer");
@@ -248,22 +235,23 @@ async fn a_peer_that_claims_what_can_not_be_is_ejected_and_stays_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balanced_node_sends_on_what_would_wait() {
     let (near, far) = (Node::start(8, &["m"], true).await, Node::start(9, &["m"], false).await);
-    near.knows(&far, "far");
-    far.knows(&near, "near");
-    near.meets("far").await;
+    near.befriends(&far).await;
     let idle = PeerState { models: vec!["m".to_owned()], ..PeerState::default() };
     let busy = PeerState { waiting: 8, ..idle.clone() };
     assert!(matches!(near.route("m", Some(&idle)).await, Routed::Local));
     assert!(matches!(near.route("m", Some(&busy)).await, Routed::Served { .. }));
 }
 
-/// Files of a few chunks, the same on each node.
-fn fill(node: &Node) {
+/// A node that shares files of a few chunks, the same on each node, and knows who fetches.
+async fn sharing(number: u8) -> Node {
+    let node = Node::start(number, &[], false).await;
+    node.knows_fetcher();
     let shelf = node.data.path().join("shared");
     std::fs::create_dir_all(&shelf).unwrap();
     let text: Vec<u8> = (0..6 * CHUNK_BYTES + 77).map(|at| u8::try_from(at / 7 % 253).unwrap()).collect();
     std::fs::write(shelf.join("model.safetensors"), text).unwrap();
     std::fs::write(shelf.join("config.json"), "{}").unwrap();
+    node
 }
 
 async fn fetch(
@@ -302,22 +290,13 @@ async fn fetch_at(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_come_whole_though_one_peer_corrupts_and_one_dies() {
-    let nodes = [
-        Node::start(10, &[], false).await,
-        Node::start(11, &[], false).await,
-        Node::start(12, &[], false).await,
-    ];
-    for node in &nodes {
-        fill(node);
-        node.knows_fetcher();
-    }
+    let nodes = [sharing(10).await, sharing(11).await, sharing(12).await];
     let to = tempfile::tempdir().unwrap();
     let events = Mutex::default();
     // A bit rots on one peer's disk after its manifest was made: the time and the length stay.
     let file = nodes[1].data.path().join("shared/model.safetensors");
-    let rots = AtomicBool::new(true);
-    let dies = AtomicBool::new(true);
-    let from = [&nodes[0], &nodes[1], &nodes[2]];
+    let (rots, dies) = (AtomicBool::new(true), AtomicBool::new(true));
+    let from = nodes.each_ref();
     let fetched = fetch(&from, to.path(), &events, |event| match event {
         FetchEvent::Started { .. } if rots.swap(false, Ordering::SeqCst) => rot(&file),
         FetchEvent::Moved { .. } if dies.swap(false, Ordering::SeqCst) => {
@@ -329,14 +308,13 @@ async fn files_come_whole_though_one_peer_corrupts_and_one_dies() {
     let fetched = fetched.await.unwrap();
     assert_eq!(fetched.manifest.files.len(), 2);
     for name in ["model.safetensors", "config.json"] {
-        let (came, was) =
-            (to.path().join("staging").join(name), nodes[0].data.path().join("shared").join(name));
+        let came = to.path().join("staging").join(name);
+        let was = nodes[0].data.path().join("shared").join(name);
         assert!(std::fs::read(came).unwrap() == std::fs::read(was).unwrap(), "{name}");
     }
     let events = events.lock().unwrap();
-    let lied =
-        events.iter().any(|event| matches!(event, FetchEvent::Ejected { peer, .. } if peer == "node-1"));
-    assert!(lied, "{events:?}");
+    let is_lie = |event: &FetchEvent| matches!(event, FetchEvent::Ejected { peer, .. } if peer == "node-1");
+    assert!(events.iter().any(is_lie), "{events:?}");
     assert!(fetched.chunks_by_peer["node-0"] > 0);
     assert!(std::fs::read_to_string(to.path().join("ejected-peers.json")).unwrap().contains("was promised"));
 }
@@ -344,9 +322,7 @@ async fn files_come_whole_though_one_peer_corrupts_and_one_dies() {
 /// What a peer sends faster than it is taken, a full buffer of the kernel drops, and gaps remain until it is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_keeps_its_peer() {
-    let node = Node::start(14, &[], false).await;
-    fill(&node);
-    node.knows_fetcher();
+    let node = sharing(14).await;
     let to = tempfile::tempdir().unwrap();
     let events = Mutex::default();
     let fetched = fetch_at(Some(6 << 20), &[&node], to.path(), &events, |_| {}).await.unwrap();
@@ -358,9 +334,7 @@ async fn a_slow_reader_keeps_its_peer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_that_was_left_goes_on() {
-    let node = Node::start(13, &[], false).await;
-    fill(&node);
-    node.knows_fetcher();
+    let node = sharing(13).await;
     let to = tempfile::tempdir().unwrap();
     let events = Mutex::default();
     let left = Notify::new();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use flows::{EvaluationError, Expression, Names, evaluate};
 use serde_json::{Value, json};
 
-struct Of(Value);
+pub struct Of(pub Value);
 
 impl Names for Of {
     fn named(&self, name: &str) -> Option<Cow<'_, Value>> {

@@ -1,17 +1,9 @@
 //! Templates, filled and refused.
 
-use std::borrow::Cow;
-
-use flows::{Names, Template};
+use flows::Template;
 use serde_json::{Value, json};
 
-struct Of(Value);
-
-impl Names for Of {
-    fn named(&self, name: &str) -> Option<Cow<'_, Value>> {
-        self.0.get(name).map(Cow::Borrowed)
-    }
-}
+use crate::functions::Of;
 
 #[expect(clippy::needless_pass_by_value, reason = "cases are written in place")]
 fn check(value: Value) -> Result<Value, String> {

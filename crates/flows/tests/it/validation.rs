@@ -30,58 +30,40 @@ fn needs_are_found_in_expressions_and_layers_by_them() {
 #[test]
 fn each_error_has_its_place() {
     let ok = json!({"kind": "constant", "value": 1});
+    let with = |field: &str, value: Value| json!({"kind": "constant", "value": 1, field: value});
+    let expression = |source: &str| json!({"kind": "expression", "expression": source});
+    let wait = json!({"kind": "wait", "seconds": 1});
     for (document, pointer, part) in [
         (json!({"steps": {"a": ok}}), "", "name"),
         (flow(json!({})), "/steps", "less than 1 property"),
         (flow(json!({"a b": ok})), "/steps", ""),
         (flow(json!({"a": {"kind": "other"}})), "/steps/a/kind", ""),
         (flow(json!({"a": {"kind": "constant"}})), "/steps/a", "value"),
-        (flow(json!({"a": {"kind": "constant", "value": 1, "extra": 2}})), "/steps/a", "extra"),
+        (flow(json!({"a": with("extra", json!(2))})), "/steps/a", "extra"),
         (flow(json!({"a": {"kind": "app", "app": "m", "input": []}})), "/steps/a/input", "object"),
-        (flow(json!({"a": {"kind": "constant", "value": 1, "needs": ["b"]}})), "/steps/a/needs", "\"b\""),
-        (
-            flow(json!({"a": {"kind": "expression", "expression": "b.output"}})),
-            "/steps/a/expression",
-            "\"b\"",
-        ),
-        (
-            flow(json!({"a": {"kind": "expression", "expression": "1 +"}})),
-            "/steps/a/expression",
-            "isn't an expression",
-        ),
-        (flow(json!({"a": {"kind": "expression", "expression": "a.output"}})), "/steps/a", "itself"),
+        (flow(json!({"a": with("needs", json!(["b"]))})), "/steps/a/needs", "\"b\""),
+        (flow(json!({"a": expression("b.output")})), "/steps/a/expression", "\"b\""),
+        (flow(json!({"a": expression("1 +")})), "/steps/a/expression", "isn't an expression"),
+        (flow(json!({"a": expression("a.output")})), "/steps/a", "itself"),
         (flow(json!({"input": ok})), "/steps/input", "another meaning"),
         (flow(json!({"a": {"kind": "wait"}})), "/steps/a", ""),
         (flow(json!({"a": {"kind": "loop", "limit": 0, "step": ok}})), "/steps/a/limit", ""),
-        (
-            flow(json!({"a": {"kind": "map", "over": "[1]", "step": {"kind": "wait", "seconds": 1}}})),
-            "/steps/a/step/kind",
-            "",
-        ),
+        (flow(json!({"a": {"kind": "map", "over": "[1]", "step": wait}})), "/steps/a/step/kind", ""),
         (
             flow(json!({"a": {"kind": "app", "app": "m", "input": {"x": ["{{y}}"]}}})),
             "/steps/a/input",
             "\"y\"",
         ),
+        (flow(json!({"a": with("output", json!({"type": 3}))})), "/steps/a/output", "JSON Schema"),
         (
-            flow(json!({"a": {"kind": "constant", "value": 1, "output": {"type": 3}}})),
-            "/steps/a/output",
-            "JSON Schema",
-        ),
-        (
-            flow(json!({
-                "a": {"kind": "constant", "value": 1, "needs": ["b"]},
-                "b": {"kind": "constant", "value": 1, "needs": ["a"]},
-            })),
+            flow(json!({"a": with("needs", json!(["b"])), "b": with("needs", json!(["a"]))})),
             "/steps/a",
             "itself",
         ),
     ] {
         let errors = compile(&document).unwrap_err();
-        assert!(
-            errors.iter().any(|error| error.pointer == pointer && error.message.contains(part)),
-            "{document}: {errors:?}"
-        );
+        let is_found = errors.iter().any(|error| error.pointer == pointer && error.message.contains(part));
+        assert!(is_found, "{document}: {errors:?}");
     }
 }
 
@@ -104,9 +86,8 @@ fn ten_thousand_steps_are_compiled_and_one_more_is_refused() {
 
 #[test]
 fn what_a_step_makes_is_checked_by_its_schema() {
-    let document = flow(
-        json!({"a": {"kind": "constant", "value": 1, "output": {"properties": {"n": {"type": "integer"}}}}}),
-    );
+    let output = json!({"properties": {"n": {"type": "integer"}}});
+    let document = flow(json!({"a": {"kind": "constant", "value": 1, "output": output}}));
     let compiled = compile(&document).unwrap();
     let step = &compiled.steps[0];
     assert!(step.check_output(&json!({"n": 1})).is_ok());

@@ -292,10 +292,8 @@ fn each_disk_operation_may_fail() {
             if !life.books.disk.is_dead() {
                 life.leave_all();
                 let stopped = life.books.stop();
-                assert!(
-                    stopped.is_ok() || !life.books.disk.fault_is_pending(),
-                    "{fault:?} at {nth}: {stopped:?}"
-                );
+                let is_sound = stopped.is_ok() || !life.books.disk.fault_is_pending();
+                assert!(is_sound, "{fault:?} at {nth}: {stopped:?}");
             }
             let was_clean = life.books.disk.fault_is_pending();
             crash(&mut life.books, std::mem::take(&mut life.tabs));
@@ -315,8 +313,7 @@ fn each_disk_operation_may_fail() {
 fn a_segment_may_be_cut_at_every_byte() {
     let mut books = started(1);
     exchanges(&books, 1..=3);
-    let mut open_tab = open(&books, 4);
-    assert!(attempt(&books, &mut open_tab, byok()));
+    let open_tab = tried(&books, 4, byok());
     crash(&mut books, open_tab);
     let path = books.disk.files()[0].clone();
     let bytes = books.disk.contents(&path).unwrap();

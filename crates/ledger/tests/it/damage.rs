@@ -50,21 +50,15 @@ fn start_damaged(books: &mut SimulatedBooks) -> RecoveryReport {
     let found = notes(books);
     assert_eq!(found.len() as u64, report.damaged);
     for damage in &found {
-        assert_eq!(
-            (damage.entries_missing, damage.records_missing),
-            (report.entries_missing, report.records_missing)
-        );
+        assert_eq!(damage.entries_missing, report.entries_missing);
+        assert_eq!(damage.records_missing, report.records_missing);
     }
     let booked = books.sink.len();
     exchange(books, EXCHANGES + 1);
     crash(books, ());
     let again = books.start().unwrap();
     assert_eq!((again.damaged, again.applied), (0, 1), "{again:?}");
-    assert_eq!(
-        (notes(books), books.sink.len()),
-        (found, booked + 1),
-        "it is noted until somebody removes it"
-    );
+    assert_eq!((notes(books), books.sink.len()), (found, booked + 1), "it is noted until it is removed");
     report
 }
 

@@ -60,8 +60,7 @@ fn space_that_returns_is_found() {
 #[test]
 fn a_disk_that_refuses_writes_refuses_attempts_and_keeps_what_was_appended() {
     let books = started(3);
-    let mut early = open(&books, 1);
-    assert!(attempt(&books, &mut early, byok()));
+    let early = tried(&books, 1, byok());
     books.disk.fail_writes(Some(DiskFault::NoSpace));
 
     let mut late = open(&books, 2);

@@ -88,8 +88,7 @@ fn segments_are_used_again_and_their_old_bytes_never_pass() {
 #[test]
 fn an_open_tab_keeps_its_segment_until_a_checkpoint_moves_it_on() {
     let books = started(5);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, byok()));
+    let mut tab = tried(&books, 1, byok());
     let first = journal(&books).current_segment();
     let mut number = 2;
     while journal(&books).current_segment() < first + 3 {
@@ -119,8 +118,7 @@ fn a_graceful_end_leaves_nothing_to_recover() {
 #[test]
 fn a_tab_that_outlives_the_graceful_end_is_interrupted_at_the_next_start() {
     let mut books = started(7);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, byok()));
+    let tab = tried(&books, 1, byok());
     books.stop().unwrap();
     crash(&mut books, tab);
     assert_eq!(books.start().unwrap().interrupted, 1);

@@ -51,11 +51,8 @@ fn sound_in_a_conversation_costs_its_own_price_or_is_unpriced() {
     let units = Units { audio_in: 1_000, audio_out: 500, ..Units::default() };
     let used = Usage { input: 100, output: 50, units, source: UsageSource::Provider, ..Usage::default() };
     let text = Rates { input: Price(2_500_000), output: Price(10_000_000), ..Rates::default() };
-    let sound = UnitRates {
-        audio_in: Some(Price(32_000_000)),
-        audio_out: Some(Price(64_000_000)),
-        ..UnitRates::default()
-    };
+    let (audio_in, audio_out) = (Some(Price(32_000_000)), Some(Price(64_000_000)));
+    let sound = UnitRates { audio_in, audio_out, ..UnitRates::default() };
     let booked = |operation, rates| {
         let account = Principal::Account(domain::AccountId::new(1, [1; 10]));
         let mut record = record(Outcome::Completed, 200, vec![attempt_record(1, account, used, Some(rates))]);
@@ -87,11 +84,8 @@ fn each_profile_is_charged_by_its_own_rule() {
     for (profile, rates, (cost, provider_cost, priced)) in cases {
         let expected = Charge { cost: Nanos(cost), provider_cost: Nanos(provider_cost), priced };
         assert_eq!(charge(profile, rates, 1_000, &used), expected, "{profile}");
-        assert_eq!(
-            charge(profile, rates, 1_000, &Usage::default()),
-            Charge::default(),
-            "nothing used: {profile}"
-        );
+        let unused = charge(profile, rates, 1_000, &Usage::default());
+        assert_eq!(unused, Charge::default(), "nothing used: {profile}");
     }
 }
 
@@ -107,8 +101,7 @@ fn a_closed_tab_says_what_it_cost() {
     ];
     for (principal, cost) in cases {
         let books = started(2);
-        let mut tab = open(&books, 1);
-        assert!(attempt(&books, &mut tab, principal));
+        let tab = tried(&books, 1, principal);
         assert_eq!(tab.close(completed(used)).cost(), cost, "{principal:?}");
     }
     let books = started(2);
@@ -186,8 +179,7 @@ fn of_two_attempts_at_once_the_one_that_went_on_keeps_its_checkpoints() {
 #[test]
 fn a_second_attempt_that_the_disk_refuses_leaves_the_first_as_it_was() {
     let books = started(6);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, managed()));
+    let mut tab = tried(&books, 1, managed());
     books.disk.fail_writes(Some(DiskFault::NoSpace));
     assert!(!attempt(&books, &mut tab, managed()), "the disk is full");
     books.disk.fail_writes(None);
@@ -270,11 +262,7 @@ fn a_changed_charge_is_found() {
     let mut worse = good.clone();
     worse.attempts[0].usage.output += 1;
     let report = recompute([&good, &bad, &worse]);
-    assert_eq!(
-        (report.records, report.mismatch_count),
-        (3, 3),
-        "one exchange, then an attempt and its exchange"
-    );
+    assert_eq!((report.records, report.mismatch_count), (3, 3), "an exchange, an attempt and its exchange");
     assert_eq!(report.mismatches[0].attempt, None);
     assert_eq!(report.mismatches[1].attempt, Some(1));
 }
@@ -299,25 +287,16 @@ fn the_modes_have_three_rows_and_count_what_reached_an_attempt() {
 }
 
 fn any_usage() -> impl Strategy<Value = Usage> {
-    (0_u64..1 << 32, 0_u64..1 << 32, 0_u64..1 << 32, 0_u64..1 << 32).prop_map(
-        |(input, cached_read, output, reasoning)| Usage {
-            input,
-            cached_read,
-            output,
-            reasoning,
-            source: UsageSource::Provider,
-            ..Usage::default()
-        },
-    )
+    proptest::array::uniform4(0_u64..1 << 32).prop_map(|[input, cached_read, output, reasoning]| {
+        let read = Usage { input, cached_read, source: UsageSource::Provider, ..Usage::default() };
+        Usage { output, reasoning, ..read }
+    })
 }
 
 fn any_attempt() -> impl Strategy<Value = AttemptRecord> {
     let principal = prop_oneof![Just(byok()), Just(managed()), Just(node())];
-    let fault = proptest::option::of(prop_oneof![
-        Just(FaultClass::Upstream),
-        Just(FaultClass::Cancelled),
-        Just(FaultClass::StreamBroken)
-    ]);
+    let faults = vec![FaultClass::Upstream, FaultClass::Cancelled, FaultClass::StreamBroken];
+    let fault = proptest::option::of(proptest::sample::select(faults));
     (principal, any_usage(), any::<bool>(), fault, 0_u32..100_000).prop_map(
         |(principal, usage, priced, fault, markup_bps)| AttemptRecord {
             fault,
@@ -328,13 +307,8 @@ fn any_attempt() -> impl Strategy<Value = AttemptRecord> {
 }
 
 fn any_outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![
-        Just(Outcome::Completed),
-        Just(Outcome::Failed),
-        Just(Outcome::ClientCancelled),
-        Just(Outcome::Interrupted),
-        Just(Outcome::Deadline)
-    ]
+    use Outcome::{ClientCancelled, Completed, Deadline, Failed, Interrupted};
+    proptest::sample::select(vec![Completed, Failed, ClientCancelled, Interrupted, Deadline])
 }
 
 proptest! {

@@ -12,8 +12,7 @@ use crate::support::*;
 #[test]
 fn an_open_stream_is_exact_to_its_last_checkpoint() {
     let mut books = started(1);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, managed()));
+    let mut tab = tried(&books, 1, managed());
     tab.timeline_mut().upstream_head_us = 1_500;
     tab.checkpoint(usage(100, 40), 64_000);
     tab.checkpoint(usage(100, 80), 128_000);
@@ -33,8 +32,7 @@ fn an_open_stream_is_exact_to_its_last_checkpoint() {
 #[test]
 fn an_attempt_without_a_checkpoint_is_estimated() {
     let mut books = started(2);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, byok()));
+    let tab = tried(&books, 1, byok());
     crash(&mut books, tab);
     books.start().unwrap();
     let record = books.sink.record(trace(1)).unwrap();

@@ -35,12 +35,8 @@ pub fn opening(number: u64) -> Opening {
 }
 
 pub fn rates() -> Rates {
-    Rates {
-        input: Price(150_000),
-        output: Price(600_000),
-        cached_read: Some(Price(75_000)),
-        ..Rates::default()
-    }
+    let (input, output, cached_read) = (Price(150_000), Price(600_000), Some(Price(75_000)));
+    Rates { input, output, cached_read, ..Rates::default() }
 }
 
 pub fn byok() -> Principal {
@@ -75,14 +71,8 @@ pub fn usage(input: u64, output: u64) -> Usage {
 }
 
 pub fn completed(usage: Usage) -> Closing<'static> {
-    Closing {
-        outcome: Outcome::Completed,
-        status: 200,
-        fault: None,
-        usage,
-        bytes_out: 1_000,
-        fallback_used: false,
-    }
+    let outcome = Outcome::Completed;
+    Closing { outcome, status: 200, fault: None, usage, bytes_out: 1_000, fallback_used: false }
 }
 
 pub fn started(seed: u64) -> SimulatedBooks {
@@ -113,10 +103,16 @@ pub fn attempt(books: &SimulatedBooks, tab: &mut Tab, principal: Principal) -> b
     matches!(now(future.as_mut()), Some(Ok(_)))
 }
 
+/// An open tab with an attempt.
+pub fn tried(books: &SimulatedBooks, number: u64, principal: Principal) -> Tab {
+    let mut tab = open(books, number);
+    assert!(attempt(books, &mut tab, principal));
+    tab
+}
+
 /// A whole exchange, drained.
 pub fn exchange(books: &SimulatedBooks, number: u64) {
-    let mut tab = open(books, number);
-    assert!(attempt(books, &mut tab, byok()));
+    let tab = tried(books, number, byok());
     tab.close(completed(usage(100, 20)));
     books.turn().expect("a good disk");
 }

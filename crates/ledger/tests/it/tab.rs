@@ -9,8 +9,7 @@ use crate::support::*;
 #[test]
 fn a_completed_exchange_is_booked_under_what_answered() {
     let books = started(1);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, byok()));
+    let mut tab = tried(&books, 1, byok());
     books.clock.advance_us(2_000);
     let (fault, upstream_request_id) = (Some(FaultClass::RateLimit), Some("req_1".into()));
     let end = AttemptEnd { status: Some(429), fault, upstream_request_id, ..AttemptEnd::default() };
@@ -76,8 +75,7 @@ fn one_write_serves_all_intents_of_a_turn() {
 #[test]
 fn a_dropped_tab_closes_itself_as_cancelled_with_what_is_known() {
     let books = started(5);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, managed()));
+    let mut tab = tried(&books, 1, managed());
     tab.checkpoint(usage(100, 50), 70_000);
     drop(tab);
     let closed = booked(&books, 1);
@@ -95,8 +93,7 @@ fn a_dropped_tab_closes_itself_as_cancelled_with_what_is_known() {
 #[test]
 fn an_attempt_that_was_sent_and_left_unanswered_is_estimated_from_its_prompt() {
     let books = started(6);
-    let mut tab = open(&books, 1);
-    assert!(attempt(&books, &mut tab, byok()));
+    let tab = tried(&books, 1, byok());
     drop(tab);
     let record = booked(&books, 1);
     assert_eq!(record.usage, Usage { input: 100, source: UsageSource::Estimate, ..Usage::default() });

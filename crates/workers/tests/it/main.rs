@@ -120,10 +120,8 @@ impl Shown {
                 let page = format!(
                     "tidegate_node_requests_total{{end=\"whole\"}} {ended}\ntidegate_node_requests_open 0\n"
                 );
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
-                    page.len()
-                );
+                let head = format!("content-length: {}\r\nconnection: close", page.len());
+                let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{page}");
                 let _ = stream.write_all(answer.as_bytes()).await;
                 if is_metrics {
                     shown.looks.fetch_add(1, Ordering::SeqCst);

@@ -5,13 +5,8 @@ use domain::{AgreedLimits, Agreement, Retention};
 #[test]
 fn reserved_units_pace_by_what_they_are_stated_to_be_worth() {
     let of = |tokens_per_minute, reserved_units, tokens_per_minute_per_unit| {
-        let limits = AgreedLimits {
-            tokens_per_minute,
-            reserved_units,
-            tokens_per_minute_per_unit,
-            ..AgreedLimits::default()
-        };
-        limits.paced_tokens_per_minute()
+        let stated = AgreedLimits { tokens_per_minute, reserved_units, ..AgreedLimits::default() };
+        AgreedLimits { tokens_per_minute_per_unit, ..stated }.paced_tokens_per_minute()
     };
     assert_eq!(of(None, Some(50), None), None, "nothing is guessed");
     assert_eq!(of(None, Some(50), Some(2_500)), Some(125_000));
@@ -23,11 +18,8 @@ fn reserved_units_pace_by_what_they_are_stated_to_be_worth() {
 
 #[test]
 fn what_differs_is_named() {
-    let stated = Agreement {
-        retention: Some(Retention::Zero),
-        compliance: vec!["hipaa".into()],
-        ..Agreement::default()
-    };
+    let (retention, compliance) = (Some(Retention::Zero), vec!["hipaa".into()]);
+    let stated = Agreement { retention, compliance, ..Agreement::default() };
     assert_eq!(stated.changed(&Agreement::default()), ["retention", "compliance"]);
     assert!(stated.changed(&stated).is_empty());
     assert_ne!(Retention::Zero, Retention::Days(0));

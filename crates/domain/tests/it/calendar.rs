@@ -20,16 +20,10 @@ fn days_and_times_are_those_of_the_calendar() {
 
 #[test]
 fn a_moment_that_is_none_has_no_seconds() {
-    let civil = |year, month, day, hour| Civil { year, month, day, hour, minute: 0, second: 0 };
-    for wrong in [
-        civil(1969, 12, 31, 0),
-        civil(2026, 0, 1, 0),
-        civil(2026, 13, 1, 0),
-        civil(2026, 2, 29, 0),
-        civil(2026, 11, 0, 0),
-        civil(2026, 11, 20, 24),
-        civil(10_000, 1, 1, 0),
-    ] {
+    let wrong = [(1969, 12, 31), (2026, 0, 1), (2026, 13, 1), (2026, 2, 29), (2026, 11, 0), (10_000, 1, 1)];
+    let wrong = wrong.map(|(year, month, day)| (year, month, day, 0));
+    for (year, month, day, hour) in wrong.into_iter().chain([(2026, 11, 20, 24)]) {
+        let wrong = Civil { year, month, day, hour, minute: 0, second: 0 };
         assert_eq!(wrong.unix_s(), None, "{wrong:?}");
     }
 }

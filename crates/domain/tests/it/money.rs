@@ -13,18 +13,10 @@ fn a_tie_goes_to_the_even_neighbour() {
 
 #[test]
 fn amounts_are_read_as_dollars() {
-    for (micros, text) in [
-        (0, "$0.00"),
-        (72, "$0.000072"),
-        (400_000, "$0.40"),
-        (999_999, "$0.999999"),
-        (1_234_500, "$1.23"),
-        (1_235_000, "$1.24"),
-        (25_000_000, "$25.00"),
-        (-500_000, "-$0.50"),
-    ] {
-        assert_eq!(Nanos(micros * 1_000).to_string(), text, "{micros}");
-    }
+    let micros = [0, 72, 400_000, 999_999, 1_234_500, 1_235_000, 25_000_000, -500_000];
+    let texts = micros.map(|micros| Nanos(micros * 1_000).to_string());
+    let expected = ["$0.00", "$0.000072", "$0.40", "$0.999999", "$1.23", "$1.24", "$25.00", "-$0.50"];
+    assert_eq!(texts, expected);
     assert_eq!(Nanos(1).to_string(), "$0.00");
     assert_eq!(Nanos(i64::MIN).to_string(), "-$9223372036.85");
 }
@@ -97,12 +89,9 @@ fn tokens_of_pictures_and_sound_have_their_own_prices_or_those_of_text() {
     assert_eq!(priced, expected);
     assert!(lines.iter().all(|line| !line.is_unit));
     // Pictures that a model sees in a conversation cost what its text does; sound and what it draws do not.
-    let each = |audio_in, audio_out, image_in, image_out| Units {
-        audio_in,
-        audio_out,
-        image_in,
-        image_out,
-        ..Units::default()
+    let each = |audio_in, audio_out, image_in, image_out| {
+        let sound = Units { audio_in, audio_out, ..Units::default() };
+        Units { image_in, image_out, ..sound }
     };
     assert!(rates.has_price_for_media(&each(0, 0, 1, 1)) && rates.has_price_for_media(&Units::default()));
     assert!(!rates.has_price_for_media(&each(1, 0, 0, 0)) && !rates.has_price_for_media(&each(0, 1, 0, 0)));

@@ -5,14 +5,11 @@ use domain::record::Reason;
 use domain::{BudgetId, Fault, FaultClass, Outcome, Refuser, UpstreamReport};
 
 fn refused(class: FaultClass, message: &str) -> Fault {
-    let report = UpstreamReport {
-        provider: "openai".into(),
-        code: Some("invalid_value".into()),
-        message: Some(message.to_owned()),
-        ..UpstreamReport::default()
-    };
-    Fault::new(class, "upstream_bad_request", format!("openai found the request invalid: {message}."))
-        .upstream(report)
+    let (code, words) = (Some("invalid_value".into()), Some(message.to_owned()));
+    let report =
+        UpstreamReport { provider: "openai".into(), code, message: words, ..UpstreamReport::default() };
+    let message = format!("openai found the request invalid: {message}.");
+    Fault::new(class, "upstream_bad_request", message).upstream(report)
 }
 
 #[test]

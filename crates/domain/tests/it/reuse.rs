@@ -44,14 +44,9 @@ fn a_waterfall_is_the_providers_count_times_what_was_seen() {
 
 #[test]
 fn golden_bills_of_prompts() {
-    let claude = Rates {
-        input: Price(3_000_000),
-        output: Price(15_000_000),
-        cached_read: Some(Price(300_000)),
-        cache_write: Some(Price(3_750_000)),
-        cache_write_long: Some(Price(6_000_000)),
-        ..Rates::default()
-    };
+    let plain = Rates { input: Price(3_000_000), output: Price(15_000_000), ..Rates::default() };
+    let (cache_write, cache_write_long) = (Some(Price(3_750_000)), Some(Price(6_000_000)));
+    let claude = Rates { cached_read: Some(Price(300_000)), cache_write, cache_write_long, ..plain };
     let cost = |rates: &Rates, usage: &Usage| {
         let cost = rates.input_cost(usage);
         assert_eq!(cost.gross.0 - cost.reuse_credit().0, cost.processed.0);

@@ -39,10 +39,8 @@ fn a_whole_answer_tells_what_it_used_once_it_is_over() {
         );
         read_final_usage(body.as_bytes()).map(|usage| usage.prompt_total())
     };
-    assert_eq!(used("queued"), None);
-    assert_eq!(used("in_progress"), None);
-    assert_eq!(used("completed"), Some(3));
-    assert_eq!(used("cancelled"), Some(3));
+    assert_eq!(["queued", "in_progress"].map(used), [None; 2]);
+    assert_eq!(["completed", "cancelled"].map(used), [Some(3); 2]);
     assert_eq!(read_final_usage(br#"{"id":"r","object":"response","deleted":true}"#), None);
     assert_eq!(read_final_usage(br#"{"status":"cancelled","usage":null}"#), None);
     assert_eq!(read_final_usage(b"[]"), None);

@@ -4,18 +4,13 @@ use conversation::answer::ReadAnswer;
 use domain::{Event, Tier, Units};
 use responses::{Reader, read_final_usage};
 
-fn check(report: &str, [input, cached, write, long, output, reasoning]: [u64; 6]) {
+fn check(report: &str, counts: [u64; 6]) {
     let response = format!("{{\"status\":\"completed\",\"usage\":{report}}}");
     let usage = read_final_usage(response.as_bytes()).unwrap();
-    let counts = [
-        usage.input,
-        usage.cached_read,
-        usage.cache_write,
-        usage.cache_write_long,
-        usage.output,
-        usage.reasoning,
-    ];
-    assert_eq!(counts, [input, cached, write, long, output, reasoning], "{report}");
+    let [input, cached_read, cache_write, cache_write_long, output, reasoning] = counts;
+    assert_eq!([usage.input, usage.output, usage.reasoning], [input, output, reasoning], "{report}");
+    let cached = [usage.cached_read, usage.cache_write, usage.cache_write_long];
+    assert_eq!(cached, [cached_read, cache_write, cache_write_long], "{report}");
 }
 
 #[test]

@@ -51,15 +51,10 @@ fn a_place_that_the_workspace_does_not_allow_is_found() {
 fn an_amount_or_a_list_that_is_larger_is_found() {
     let rules = |request| PolicySpec { request, ..PolicySpec::default() };
     let none = RequestRules::default;
-    let range = |least, most, default| RequestRules {
-        parameters: vec![ParameterRule {
-            name: "temperature".into(),
-            default: Thousandths::of(default),
-            least: Thousandths::of(least),
-            most: Thousandths::of(most),
-            clamps: true,
-        }],
-        ..RequestRules::default()
+    let range = |least, most, default| {
+        let [least, most, default] = [least, most, default].map(Thousandths::of);
+        let rule = ParameterRule { name: "temperature".into(), default, least, most, clamps: true };
+        RequestRules { parameters: vec![rule], ..RequestRules::default() }
     };
     let output = |most| RequestRules { output_tokens_max: Some(most), ..none() };
     let tools = |names: &[&str]| RequestRules { tools: Some(list(names)), ..none() };

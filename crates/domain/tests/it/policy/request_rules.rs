@@ -4,13 +4,8 @@ use domain::{ParameterRule, RequestRules, Thousandths};
 
 #[test]
 fn a_value_outside_is_moved_or_refused() {
-    let rule = |clamps| ParameterRule {
-        name: "temperature".into(),
-        default: None,
-        least: Thousandths::of(0.1),
-        most: Thousandths::of(1.0),
-        clamps,
-    };
+    let [least, most] = [0.1, 1.0].map(Thousandths::of);
+    let rule = |clamps| ParameterRule { name: "temperature".into(), default: None, least, most, clamps };
     for (value, clamped, kept) in [(0.5, 0.5, Some(0.5)), (1.5, 1.0, None), (0.0, 0.1, None)] {
         let value = Thousandths::of(value).unwrap();
         assert_eq!(rule(true).fit(value), Thousandths::of(clamped));

@@ -90,10 +90,7 @@ impl Node {
     async fn start(number: u8, models: &[&str], is_balanced: bool) -> Self {
         let data = tempfile::tempdir().unwrap();
         let model = Arc::new(Model::default());
-        *model.state.lock().unwrap() = PeerState {
-            models: models.iter().map(|&model| model.to_owned()).collect(),
-            ..PeerState::default()
-        };
+        model.state.lock().unwrap().models = models.iter().map(|&model| model.to_owned()).collect();
         model.claims.store(5, Ordering::SeqCst);
         let world = World::system();
         let own = SigningKey::from_seed(&seed(number)).unwrap().public();
@@ -179,11 +176,8 @@ fn shared(shelf: &Path) -> Vec<SharedFolder> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_with_the_model_serves_and_an_unknown_key_is_refused() {
-    let (near, far, stranger) = (
-        Node::start(1, &["small"], false).await,
-        Node::start(2, &["large"], false).await,
-        Node::start(3, &[], false).await,
-    );
+    let (near, far) = (Node::start(1, &["small"], false).await, Node::start(2, &["large"], false).await);
+    let stranger = Node::start(3, &[], false).await;
     stranger.knows(&far, "far");
     near.befriends(&far).await;
     let (peer, answer) = near.served("large").await;

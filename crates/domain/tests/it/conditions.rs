@@ -54,11 +54,8 @@ fn a_window_that_never_is_can_not_be_made() {
 
 #[test]
 fn every_condition_must_hold() {
-    let traits = RequestTraits {
-        has_tools: true,
-        metadata: vec![("team".into(), "search".into())],
-        end_user: Some("u-1".into()),
-    };
+    let (metadata, end_user) = (vec![("team".into(), "search".into())], Some("u-1".into()));
+    let traits = RequestTraits { has_tools: true, metadata, end_user };
     let facts = ConditionFacts { prompt_tokens: 500, unix_ms: TUESDAY_MS, traits: Some(&traits) };
     let all = RouteConditions {
         prompt_tokens_min: Some(500),

@@ -6,14 +6,9 @@ use domain::forecast::Progress;
 const DAY_MS: u64 = 86_400_000;
 
 fn progress(used: i64, used_lately: i64, day: u64) -> Progress {
-    Progress {
-        amount: Nanos(1_000),
-        used: Nanos(used),
-        used_lately: Nanos(used_lately),
-        start_unix_ms: 0,
-        end_unix_ms: 30 * DAY_MS,
-        now_unix_ms: day * DAY_MS,
-    }
+    let [amount, used, used_lately] = [1_000, used, used_lately].map(Nanos);
+    let [end_unix_ms, now_unix_ms] = [30, day].map(|days| days * DAY_MS);
+    Progress { amount, used, used_lately, start_unix_ms: 0, end_unix_ms, now_unix_ms }
 }
 
 #[test]

@@ -26,15 +26,8 @@ fn cycle(length: usize) -> Example {
 
 fn quick() -> Settings {
     let low = LoraConfig { rank: 8, alpha: 16.0, ..LoraConfig::default() };
-    Settings {
-        trains: Trains::Adapter(low),
-        epochs: 60,
-        batch_tokens: 64,
-        rate: 1e-2,
-        warmup_steps: 2,
-        checkpoint_every: 10,
-        ..Settings::default()
-    }
+    let batches = Settings { epochs: 60, batch_tokens: 64, checkpoint_every: 10, ..Settings::default() };
+    Settings { trains: Trains::Adapter(low), rate: 1e-2, warmup_steps: 2, ..batches }
 }
 
 fn run(job: &mut Job) -> Vec<Progress> {
@@ -401,6 +394,7 @@ fn every_line_that_can_not_be_used_is_named() {
     let answer = r#"{"role": "assistant", "content": "y"}"#;
     let long = user.replace('x', &"z".repeat(60));
     let calls = r#"{"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}"#;
+    let judge = r#"{"messages": [{"role": "judge", "content": ""}]}"#;
     let weighed = r#"{"role": "assistant", "content": "", "weight": 2}"#;
     let refused = r#"{"role": "user", "content": "refuse"}"#;
     let messages = |one: &str, other: &str| format!(r#"{{"messages": [{one}, {other}]}}"#);
@@ -411,11 +405,7 @@ fn every_line_that_can_not_be_used_is_named() {
         ("{}", "messages", "is missing or isn't a list"),
         (r#"{"messages": [], "tools": 3}"#, "tools", "isn't a list"),
         (&messages(user, "4"), "messages[1]", "isn't a JSON object"),
-        (
-            r#"{"messages": [{"role": "judge", "content": ""}]}"#,
-            "messages[0].role",
-            "isn't one of system, user",
-        ),
+        (judge, "messages[0].role", "isn't one of system, user"),
         (&messages(user, r#"{"role": "assistant"}"#), "messages[1].content", "isn't text"),
         (calls, "messages[0].tool_calls", "isn't a list of"),
         (&messages(user, weighed), "messages[1].weight", "is neither"),

@@ -8,10 +8,10 @@ use prompts::synthetic_tokens::Tokens;
 use prompts::{Conversation, Last, SpecialTokens, Template, Vocabulary};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use weights::Source;
 use weights::synthetic::SyntheticModel;
 
 use crate::shapes;
+use crate::training::source;
 
 const TEMPLATES: [&str; 3] = [
     include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja"),
@@ -20,11 +20,9 @@ const TEMPLATES: [&str; 3] = [
 ];
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
-    let directory = tempfile::tempdir().unwrap();
     let mut made = SyntheticModel::new("qwen3", Architecture { vocabulary: 400, ..shapes::dense() }, 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATES[0], 400));
-    made.write_plain(directory.path(), false).unwrap();
-    Source::open(directory.path()).unwrap().assets().unwrap().vocabulary
+    source(&made, None).1.assets().unwrap().vocabulary
 });
 
 /// A conversation with a text in every place that a client can fill.

@@ -32,6 +32,7 @@ fn each_error_has_its_place() {
     let ok = json!({"kind": "constant", "value": 1});
     let with = |field: &str, value: Value| json!({"kind": "constant", "value": 1, field: value});
     let expression = |source: &str| json!({"kind": "expression", "expression": source});
+    let app = |input: Value| json!({"kind": "app", "app": "m", "input": input});
     let wait = json!({"kind": "wait", "seconds": 1});
     for (document, pointer, part) in [
         (json!({"steps": {"a": ok}}), "", "name"),
@@ -40,7 +41,7 @@ fn each_error_has_its_place() {
         (flow(json!({"a": {"kind": "other"}})), "/steps/a/kind", ""),
         (flow(json!({"a": {"kind": "constant"}})), "/steps/a", "value"),
         (flow(json!({"a": with("extra", json!(2))})), "/steps/a", "extra"),
-        (flow(json!({"a": {"kind": "app", "app": "m", "input": []}})), "/steps/a/input", "object"),
+        (flow(json!({"a": app(json!([]))})), "/steps/a/input", "object"),
         (flow(json!({"a": with("needs", json!(["b"]))})), "/steps/a/needs", "\"b\""),
         (flow(json!({"a": expression("b.output")})), "/steps/a/expression", "\"b\""),
         (flow(json!({"a": expression("1 +")})), "/steps/a/expression", "isn't an expression"),
@@ -49,11 +50,7 @@ fn each_error_has_its_place() {
         (flow(json!({"a": {"kind": "wait"}})), "/steps/a", ""),
         (flow(json!({"a": {"kind": "loop", "limit": 0, "step": ok}})), "/steps/a/limit", ""),
         (flow(json!({"a": {"kind": "map", "over": "[1]", "step": wait}})), "/steps/a/step/kind", ""),
-        (
-            flow(json!({"a": {"kind": "app", "app": "m", "input": {"x": ["{{y}}"]}}})),
-            "/steps/a/input",
-            "\"y\"",
-        ),
+        (flow(json!({"a": app(json!({"x": ["{{y}}"]}))})), "/steps/a/input", "\"y\""),
         (flow(json!({"a": with("output", json!({"type": 3}))})), "/steps/a/output", "JSON Schema"),
         (
             flow(json!({"a": with("needs", json!(["b"])), "b": with("needs", json!(["a"]))})),

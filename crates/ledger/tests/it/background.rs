@@ -43,20 +43,15 @@ async fn trip(journal: Rc<Journal>, number: u64) {
 fn many_exchanges_at_once_are_drained_while_they_are_written() {
     const EXCHANGES: u64 = 4_000;
     let dir = tempfile::tempdir().unwrap();
-    let settings = JournalSettings {
-        segment_bytes: 256 * 1024,
-        first_segment_bytes: 64 * 1024,
-        ..JournalSettings::default()
-    };
+    let (segment_bytes, first_segment_bytes) = (256 * 1024, 64 * 1024);
+    let settings = JournalSettings { segment_bytes, first_segment_bytes, ..JournalSettings::default() };
     on_one_core(async {
         let running = run(&dir.path().join("journal"), settings);
         let drainer = Arc::clone(&running.drainer);
         let follower = tokio::task::spawn_local(async move { drainer.run().await });
         for wave in 0..EXCHANGES / 100 {
-            let trips: Vec<_> = (0..100)
-                .map(|n| tokio::task::spawn_local(trip(Rc::clone(&running.journal), wave * 100 + n)))
-                .collect();
-            for trip in trips {
+            let start = |n: u64| tokio::task::spawn_local(trip(Rc::clone(&running.journal), wave * 100 + n));
+            for trip in (0..100).map(start).collect::<Vec<_>>() {
                 trip.await.unwrap();
             }
             running.drainer.drain_once().await.unwrap();

@@ -66,15 +66,8 @@ impl Life {
     fn new(seed: u64, durability: Durability) -> Self {
         let mut books = SimulatedBooks::new(seed, durability);
         books.start().expect("a fresh disk");
-        Self {
-            durability,
-            books,
-            tabs: Vec::new(),
-            next: 1,
-            acknowledged: BTreeSet::new(),
-            closed: BTreeMap::new(),
-            settled: BTreeSet::new(),
-        }
+        let (acknowledged, closed, settled) = Default::default();
+        Self { durability, books, tabs: Vec::new(), next: 1, acknowledged, closed, settled }
     }
 
     fn pick(&mut self, which: usize) -> Option<usize> {
@@ -158,10 +151,7 @@ impl Life {
     /// All clients disconnect.
     fn leave_all(&mut self) {
         self.books.sink.fail_next(0);
-        for (number, tab) in self.tabs.drain(..) {
-            drop(tab);
-            self.closed.insert(number, Outcome::ClientCancelled);
-        }
+        self.closed.extend(self.tabs.drain(..).map(|(number, _)| (number, Outcome::ClientCancelled)));
     }
 
     /// Whatever a kill, a full disk or a power loss leaves, nothing that was marked is missing.

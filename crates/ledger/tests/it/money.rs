@@ -94,12 +94,8 @@ fn each_profile_is_charged_by_its_own_rule() {
 fn a_closed_tab_says_what_it_cost() {
     let used = usage(1_000, 100);
     let of = |profile| charge(profile, Some(rates()), 1_000, &used);
-    let cases = [
-        (managed(), of(Profile::ManagedProvider).cost),
-        (byok(), of(Profile::Byok).provider_cost),
-        (node(), Nanos::ZERO),
-    ];
-    for (principal, cost) in cases {
+    let (owed, billed) = (of(Profile::ManagedProvider).cost, of(Profile::Byok).provider_cost);
+    for (principal, cost) in [(managed(), owed), (byok(), billed), (node(), Nanos::ZERO)] {
         let books = started(2);
         let tab = tried(&books, 1, principal);
         assert_eq!(tab.close(completed(used)).cost(), cost, "{principal:?}");
@@ -278,10 +274,8 @@ fn the_modes_have_three_rows_and_count_what_reached_an_attempt() {
         book(record);
     }
     let report = recompute([&priced, &unpriced, &silent, &refused]);
-    assert_eq!(
-        report.by_mode.map(|row| (row.mode.as_str(), row.requests)),
-        [("mi", 1), ("byok", 1), ("byoc", 1)]
-    );
+    let rows = report.by_mode.each_ref().map(|row| (row.mode.as_str(), row.requests));
+    assert_eq!(rows, [("mi", 1), ("byok", 1), ("byoc", 1)]);
     assert_eq!((report.records, report.attempts, report.unpriced), (4, 3, 1));
     assert_eq!(recompute([]).by_mode.len(), 3);
 }

@@ -127,13 +127,8 @@ fn a_panic_settles_as_our_failure() {
 fn a_refusal_after_admission_is_recorded_without_an_attempt() {
     let books = started(9);
     let fault = Fault::new(FaultClass::NotFound, "model_not_served", "Nothing offers it.");
-    let closing = Closing {
-        outcome: Outcome::Failed,
-        status: 404,
-        fault: Some(&fault),
-        bytes_out: 200,
-        ..completed(Usage::default())
-    };
+    let unused = Closing { bytes_out: 200, ..completed(Usage::default()) };
+    let closing = Closing { outcome: Outcome::Failed, status: 404, fault: Some(&fault), ..unused };
     open(&books, 1).close(closing);
     let record = booked(&books, 1);
     assert_eq!(record.fault_code.as_deref(), Some("model_not_served"));

@@ -26,13 +26,10 @@ struct Case {
 }
 
 fn prompt(is_one: bool) -> Prompt {
-    let text = json!({"type": "string"});
+    let (text, flag) = (json!({"type": "string"}), json!({"type": "boolean"}));
     let tools = [
         ("get_weather", json!({"city": text, "days": {"type": "integer"}})),
-        (
-            "run",
-            json!({"command": text, "timeout": {"type": ["number", "null"]}, "background": {"type": "boolean"}}),
-        ),
+        ("run", json!({"command": text, "timeout": {"type": ["number", "null"]}, "background": flag})),
         ("write_file", json!({"path": text, "content": text})),
         ("edit", json!({"edits": {"type": "array"}, "options": {"type": "object"}})),
         ("list", json!({})),

@@ -3,132 +3,14 @@
 
 use bytes::Bytes;
 use conversation::answer::StreamFault;
-use conversation::request::{Request, upstream_body};
+use conversation::request::Request;
 use conversation::target::{TargetModel, TranslatedRequest};
 use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
-use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage, UsageSource};
+use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage};
 use proptest::prelude::*;
-use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::golden_exchanges::each_exchange;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
-enum Exchange {
-    Stream {
-        source: String,
-        /// The client disconnects after these bytes, so the stream's end is not checked.
-        #[serde(default)]
-        cancelled: bool,
-        upstream: Vec<String>,
-        expected: Streamed,
-    },
-    Answer {
-        source: String,
-        upstream: String,
-        expected: Answered,
-    },
-    /// For an upstream of the same dialect.
-    Request {
-        source: String,
-        client: String,
-        upstream_model: String,
-        expected: Requested,
-    },
-    /// Read and written again.
-    Prompt {
-        source: String,
-        client: String,
-        upstream_model: String,
-        expected: Prompted,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Streamed {
-    client: Vec<String>,
-    usage: Option<Counts>,
-    content_bytes: u64,
-    fault: Option<Failed>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answered {
-    client: Option<String>,
-    usage: Option<Counts>,
-    fault: Option<Failed>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Requested {
-    upstream: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Prompted {
-    upstream: Option<String>,
-    dropped: Option<Vec<String>>,
-    fault: Option<Refused>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(deny_unknown_fields)]
-struct Counts {
-    input: u64,
-    cached_read: u64,
-    cache_write: u64,
-    cache_write_long: u64,
-    output: u64,
-    reasoning: u64,
-}
-
-#[derive(Deserialize, Debug, PartialEq)]
-#[serde(deny_unknown_fields)]
-struct Failed {
-    broken: Option<String>,
-    /// The fault class.
-    upstream: Option<String>,
-    message: Option<String>,
-}
-
-#[derive(Deserialize, Debug, PartialEq)]
-#[serde(deny_unknown_fields)]
-struct Refused {
-    code: String,
-    param: String,
-}
-
-impl From<Counts> for Usage {
-    fn from(counts: Counts) -> Self {
-        let Counts { input, cached_read, cache_write, cache_write_long, output, reasoning } = counts;
-        let source = UsageSource::Provider;
-        Self {
-            input,
-            cached_read,
-            cache_write,
-            cache_write_long,
-            output,
-            reasoning,
-            source,
-            ..Self::default()
-        }
-    }
-}
-
-impl From<StreamFault> for Failed {
-    fn from(fault: StreamFault) -> Self {
-        match fault.report() {
-            Err(word) => Self { broken: Some(word.to_owned()), upstream: None, message: None },
-            Ok((report, class)) => {
-                Self { broken: None, upstream: Some(class.as_str().to_owned()), message: report.message }
-            }
-        }
-    }
-}
+use crate::golden::{Exchange, check_sent, chunks, each, fault_of, usage_of, whole};
 
 fn answer_path() -> AnswerPath {
     AnswerPath::chat(Grammar::Anthropic, Grammar::Anthropic).with_labels(
@@ -151,53 +33,34 @@ fn retranslate(body: &Bytes, model: &str) -> Result<TranslatedRequest, Box<Fault
 
 #[test]
 fn every_exchange_is_what_it_says() {
-    each_exchange("anthropic", 26, |name, exchange| {
-        check(name, exchange);
-        None
-    });
+    each("anthropic", 26, check);
 }
 
 fn check(name: &str, exchange: Exchange) {
-    let source = match exchange {
-        Exchange::Stream { source, cancelled, upstream, expected } => {
+    match &*exchange.kind {
+        "stream" => {
             // In the recorded chunks, and again byte by byte.
-            let sent: Vec<Bytes> = upstream.iter().map(|chunk| Bytes::from(chunk.clone())).collect();
-            check_stream(name, cancelled, &sent, &expected);
-            let bytes = upstream.concat().into_bytes();
-            let single: Vec<Bytes> = bytes.chunks(1).map(Bytes::copy_from_slice).collect();
-            check_stream(name, cancelled, &single, &expected);
-            source
+            check_stream(name, &exchange, chunks(&exchange.upstream));
+            check_stream(name, &exchange, whole(&exchange.upstream).chunks(1).map(Bytes::copy_from_slice));
         }
-        Exchange::Answer { source, upstream, expected } => {
-            let answered = buffered_answer(&answer_path(), Bytes::from(upstream));
-            assert_eq!(answered.as_ref().err().cloned().map(Failed::from), expected.fault, "{name}");
-            if let Ok(whole) = answered {
-                assert_eq!(
-                    Some(String::from_utf8_lossy(&whole.body).as_ref()),
-                    expected.client.as_deref(),
-                    "{name}"
-                );
-                check_usage(name, whole.facts.usage, expected.usage);
+        "answer" => {
+            let expected = &exchange.expected;
+            let answered = buffered_answer(&answer_path(), whole(&exchange.upstream));
+            assert_eq!(fault_of(answered.as_ref().err().cloned()), expected.fault, "{name}");
+            if let Ok(answer) = answered {
+                assert_eq!(answer.body, whole(&expected.client), "{name}");
+                check_usage(name, answer.facts.usage, &expected.usage);
             }
-            source
         }
-        Exchange::Request { source, client, upstream_model, expected } => {
-            let body = Bytes::from(client);
-            let request = decoded(&body).expect(name);
-            let sent = upstream_body(&body, &request, &upstream_model, true).concat();
-            assert_eq!(String::from_utf8_lossy(&sent), expected.upstream, "{name}");
-            source
-        }
-        Exchange::Prompt { source, client, upstream_model, expected } => {
-            check_prompt(name, client, &upstream_model, &expected);
-            source
-        }
-    };
-    assert!(source.starts_with("constructed: ") || source.starts_with("recorded: "), "{name}");
+        "request" => check_sent(name, exchange, decoded),
+        "prompt" => check_prompt(name, exchange),
+        kind => panic!("{name} is {kind}"),
+    }
 }
 
-fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
-    let body = Bytes::from(client);
+/// Reads a prompt and writes it again.
+fn check_prompt(name: &str, exchange: Exchange) {
+    let (body, model, expected) = (Bytes::from(exchange.client), &exchange.upstream_model, exchange.expected);
     match retranslate(&body, model) {
         Ok(translated) => {
             let text = String::from_utf8_lossy(&translated.body);
@@ -207,35 +70,31 @@ fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
             assert_eq!(retranslate(&translated.body, model).expect(name).body, translated.body, "{name}");
         }
         Err(fault) => {
-            let param = fault.param.as_deref().unwrap_or_default().to_owned();
-            let refused = Refused { code: fault.code.to_owned(), param };
-            assert_eq!(Some(&refused), expected.fault.as_ref(), "{name}: {fault}");
+            let refused = json!({"code": fault.code, "param": fault.param.as_deref().unwrap_or_default()});
+            assert_eq!(refused, expected.fault, "{name}: {fault}");
         }
     }
 }
 
 /// The service tier is next to the counts; golden exchanges all use the standard tier.
-fn check_usage(name: &str, found: Option<Usage>, expected: Option<Counts>) {
+fn check_usage(name: &str, found: Option<Usage>, expected: &Value) {
     let tier = found.and_then(|usage| usage.tier);
     assert!(tier.is_none_or(|tier| tier == Tier::Standard), "{name}");
-    assert_eq!(found, expected.map(|counts| Usage { tier, ..Usage::from(counts) }), "{name}");
+    assert_eq!(found, usage_of(expected).map(|usage| Usage { tier, ..usage }), "{name}");
 }
 
-fn check_stream(name: &str, cancelled: bool, chunks: &[Bytes], expected: &Streamed) {
+fn check_stream(name: &str, exchange: &Exchange, chunks: impl IntoIterator<Item = Bytes>) {
     let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
-    let mut end = Ok(());
-    for chunk in chunks {
-        end = end.and_then(|()| stream.push(chunk.clone(), &mut out));
-    }
-    if !cancelled {
+    let mut end = chunks.into_iter().try_for_each(|chunk| stream.push(chunk, &mut out));
+    if !exchange.cancelled {
         end = end.and_then(|()| stream.finish(&mut out));
     }
-    assert_eq!(String::from_utf8_lossy(&out.concat()), expected.client.concat(), "{name}");
-    assert_eq!(end.err().map(Failed::from).as_ref(), expected.fault.as_ref(), "{name}");
-    let facts = stream.facts();
-    check_usage(name, facts.usage, expected.usage);
-    assert_eq!(facts.content_bytes, expected.content_bytes, "{name}");
+    let (facts, expected) = (stream.facts(), &exchange.expected);
+    assert_eq!(Bytes::from(out.concat()), whole(&expected.client), "{name}");
+    assert_eq!(fault_of(end.err()), expected.fault, "{name}");
+    check_usage(name, facts.usage, &expected.usage);
+    assert_eq!(Some(facts.content_bytes), expected.content_bytes, "{name}");
 }
 
 /// The result of a stream that arrives cut at these places.
@@ -257,11 +116,10 @@ proptest! {
     #[test]
     fn a_stream_is_the_same_however_it_is_cut(cuts in proptest::collection::vec(0_usize..3000, 0..12)) {
         let mut streams = Vec::new();
-        each_exchange("anthropic", 26, |name, exchange| {
-            if let Exchange::Stream { upstream, .. } = exchange {
-                streams.push((name.to_owned(), upstream.concat().into_bytes()));
+        each("anthropic", 26, |name, exchange| {
+            if exchange.kind == "stream" {
+                streams.push((name.to_owned(), whole(&exchange.upstream)));
             }
-            None
         });
         for (name, bytes) in streams {
             let mut inside: Vec<usize> = cuts.iter().map(|cut| cut % bytes.len()).collect();

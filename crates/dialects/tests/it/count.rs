@@ -23,10 +23,8 @@ fn a_count_is_read_and_an_error_is_one() {
     assert_eq!(read(Grammar::Gemini, "{\"totalTokens\":7,\"promptTokensDetails\":[{}]}"), Ok(7));
     assert_eq!(read(Grammar::Gemini, "{}"), Ok(0));
     assert_eq!(read(Grammar::Converse, "{\"inputTokens\":8}"), Ok(8));
-    assert!(matches!(
-        read(Grammar::Gemini, "{\"error\":{\"message\":\"x\"}}"),
-        Err(StreamFault::Upstream(..))
-    ));
+    let failed = read(Grammar::Gemini, "{\"error\":{\"message\":\"x\"}}");
+    assert!(matches!(failed, Err(StreamFault::Upstream(..))));
     for broken in ["", "<html>", "[]", "{\"a\":", "{}", "{\"input_tokens\":\"x\"}"] {
         assert!(matches!(read(Grammar::Anthropic, broken), Err(StreamFault::Broken(_))), "{broken}");
     }
@@ -53,14 +51,10 @@ fn count_body(upstream: Grammar, body: &'static str) -> String {
 fn counters_are_sent_the_prompt_and_no_wishes() {
     let body = r#"{"model":"a","max_tokens":9,"stream":true,"temperature":0.5,"stop_sequences":["x"],
         "metadata":{"user_id":"u"},"system":"Be brief.","messages":[{"role":"user","content":"Hello"}]}"#;
-    assert_eq!(
-        count_body(Grammar::Gemini, body),
-        r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}}"#
-    );
-    assert_eq!(
-        count_body(Grammar::Converse, body),
-        r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}],"system":[{"text":"Be brief."}]}}}"#
-    );
+    let gemini = r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}}"#;
+    assert_eq!(count_body(Grammar::Gemini, body), gemini);
+    let converse = r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}],"system":[{"text":"Be brief."}]}}}"#;
+    assert_eq!(count_body(Grammar::Converse, body), converse);
     for (upstream, members) in
         [(Grammar::Responses, &["instructions", "input"][..]), (Grammar::Anthropic, &["system", "messages"])]
     {

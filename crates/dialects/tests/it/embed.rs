@@ -1,7 +1,7 @@
 //! Embeddings requests and responses, translated between OpenAI's and Gemini's format.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, StreamFault};
+use conversation::answer::StreamFault;
 use conversation::request::{Addressed, Request, VectorForm, upstream_body};
 use conversation::target::TranslatedRequest;
 use dialects::{AnswerPath, buffered_vectors, decode_request, translate_embeddings};
@@ -34,26 +34,9 @@ fn translated(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) ->
 }
 
 fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
-    AnswerPath {
-        needs_normalising: false,
-        operation: Operation::Embed,
-        client,
-        upstream,
-        as_array: false,
-        vectors,
-        prompt_bytes: 9,
-        keeps_text: false,
-        form: dialects::AnswerForm::default(),
-        vendor: None,
-        head_units: None,
-        options: AnswerOptions {
-            usage: true,
-            model: "asked\"for".to_owned(),
-            trace: Some(TraceId::new(1, [7; 10])),
-            created_unix_s: 5,
-            ..AnswerOptions::default()
-        },
-    }
+    let (operation, prompt_bytes) = (Operation::Embed, 9);
+    let path = AnswerPath::chat(client, upstream).with_labels("asked\"for", TraceId::new(1, [7; 10]), 5);
+    AnswerPath { operation, prompt_bytes, vectors, ..path }
 }
 
 fn read_answer(answer_path: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
@@ -130,6 +113,7 @@ fn a_request_is_read_and_sent_on_under_the_upstreams_name() {
 
 #[test]
 fn what_is_wrong_is_told_with_its_field() {
+    let value = "invalid_value";
     for (is_batch, body, code, param) in [
         (false, "", "empty_body", None),
         (false, "[]", "invalid_type", None),
@@ -138,24 +122,14 @@ fn what_is_wrong_is_told_with_its_field() {
         (false, r#"{"content":"a"}"#, "invalid_type", Some("content")),
         (false, r#"{"content":{"parts":[{"text":1}]}}"#, "invalid_type", Some("content.parts[0].text")),
         (false, r#"{"content":{},"content":{}}"#, "duplicate_field", Some("content")),
-        (false, r#"{"content":{},"model":"models/other"}"#, "invalid_value", Some("model")),
-        (
-            false,
-            r#"{"content":{},"output_dimensionality":-1}"#,
-            "invalid_value",
-            Some("output_dimensionality"),
-        ),
+        (false, r#"{"content":{},"model":"models/other"}"#, value, Some("model")),
+        (false, r#"{"content":{},"output_dimensionality":-1}"#, value, Some("output_dimensionality")),
         (true, r#"{"content":{}}"#, "missing_required_parameter", Some("requests")),
-        (true, r#"{"requests":[]}"#, "invalid_value", Some("requests")),
+        (true, r#"{"requests":[]}"#, value, Some("requests")),
         (true, r#"{"requests":[1]}"#, "invalid_type", Some("requests[0]")),
         (true, r#"{"requests":[{}]}"#, "missing_required_parameter", Some("requests[0].content")),
         (true, r#"{"requests":[{"content":{},"model":5}]}"#, "invalid_type", Some("requests[0].model")),
-        (
-            true,
-            r#"{"requests":[{"content":{},"model":"models/x"}]}"#,
-            "invalid_value",
-            Some("requests[0].model"),
-        ),
+        (true, r#"{"requests":[{"content":{},"model":"models/x"}]}"#, value, Some("requests[0].model")),
     ] {
         let fault = decode(Grammar::Gemini, is_batch, body).expect_err(body);
         assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{body}: {fault}");
@@ -167,36 +141,28 @@ fn vectors_keep_their_digits_in_order() {
     let body = r#"{"object":"list","data":[{"index":1,"embedding":[3.10e-2]},{"index":0,"embedding":[0.10000000000000001,
         -0]}],"usage":{"prompt_tokens":7,"total_tokens":7}}"#;
     let (written, usage) = read_answer(&answer_path(Grammar::Gemini, Grammar::Chat, BATCH), body).unwrap();
-    assert_eq!(
-        written,
-        r#"{"embeddings":[{"values":[0.10000000000000001,-0]},{"values":[3.10e-2]}],"usageMetadata":{"promptTokenCount":7}}"#
-    );
+    let expected = r#"{"embeddings":[{"values":[0.10000000000000001,-0]},{"values":[3.10e-2]}],"usageMetadata":{"promptTokenCount":7}}"#;
+    assert_eq!(written, expected);
     assert_eq!(usage.unwrap().input, 7);
     let (written, _) = read_answer(&answer_path(Grammar::Gemini, Grammar::Chat, NUMBERS), body).unwrap();
-    assert_eq!(
-        written,
-        r#"{"embedding":{"values":[0.10000000000000001,-0]},"usageMetadata":{"promptTokenCount":7}}"#
-    );
+    let expected =
+        r#"{"embedding":{"values":[0.10000000000000001,-0]},"usageMetadata":{"promptTokenCount":7}}"#;
+    assert_eq!(written, expected);
 }
 
 #[test]
 fn what_is_not_counted_is_guessed_for_who_must_be_told() {
     let body = "{\"embeddings\":[{\"values\":[1.0,\n -0.50]}]}";
     let (written, usage) = read_answer(&answer_path(Grammar::Chat, Grammar::Gemini, NUMBERS), body).unwrap();
-    assert_eq!(
-        written,
-        r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.50]}],"model":"asked\"for","usage":{"prompt_tokens":3,"total_tokens":3}}"#
-    );
-    assert_eq!(usage, None);
+    let expected = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.50]}],"model":"asked\"for","usage":{"prompt_tokens":3,"total_tokens":3}}"#;
+    assert_eq!((&*written, usage), (expected, None));
     let (written, _) = read_answer(&answer_path(Grammar::Chat, Grammar::Gemini, BASE64), body).unwrap();
     assert!(written.contains(r#""embedding":"AACAPwAAAL8=""#), "{written}");
     let counted = r#"{"embedding":{"values":[1]},"usageMetadata":{"promptTokenCount":5}}"#;
     let (passed, usage) =
         read_answer(&answer_path(Grammar::Gemini, Grammar::Gemini, NUMBERS), counted).unwrap();
-    assert_eq!(
-        (&*passed, usage.map(|usage| (usage.input, usage.source))),
-        (counted, Some((5, UsageSource::Provider)))
-    );
+    let usage = usage.unwrap();
+    assert_eq!((&*passed, usage.input, usage.source), (counted, 5, UsageSource::Provider));
 }
 
 #[test]

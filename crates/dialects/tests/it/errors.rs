@@ -26,10 +26,8 @@ fn the_chat_form_ends_with_the_fix_and_the_request_id() {
     let answer = render_error(&fault, Dialect::Chat, trace());
     assert_eq!((answer.status, answer.content_type), (404, "application/json"));
     let body = json(&fault, Dialect::Chat);
-    assert_eq!(
-        body["error"]["message"],
-        format!("Nothing offers \"x\". Add a credential. (request id: {})", trace())
-    );
+    let message = format!("Nothing offers \"x\". Add a credential. (request id: {})", trace());
+    assert_eq!(body["error"]["message"], message);
     assert_eq!(body["error"]["type"], "invalid_request_error");
     assert_eq!(body["error"]["param"], "model");
     assert_eq!(body["error"]["code"], "model_not_served");
@@ -160,11 +158,9 @@ fn a_prompt_that_is_refused_for_its_content_is_an_answer_where_the_dialect_has_o
     };
     let (kind, whole) = blocked(false, false);
     let response: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
-    assert_eq!(
-        (kind, &response["promptFeedback"]["blockReason"]),
-        ("application/json", &"PROHIBITED_CONTENT".into())
-    );
-    let words = response["promptFeedback"]["blockReasonMessage"].as_str().expect("words");
+    let feedback = &response["promptFeedback"];
+    assert_eq!((kind, feedback["blockReason"].as_str()), ("application/json", Some("PROHIBITED_CONTENT")));
+    let words = feedback["blockReasonMessage"].as_str().expect("words");
     assert!(words.starts_with("The provider refused the content.") && words.contains(&trace().to_string()));
     assert_eq!((&response["modelVersion"], response.get("candidates")), (&"m".into(), None));
     assert_eq!(blocked(true, false), ("text/event-stream; charset=utf-8", format!("data: {whole}\r\n\r\n")));

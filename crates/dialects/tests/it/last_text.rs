@@ -13,41 +13,26 @@ fn check(grammar: Grammar, body: &str, expected: Option<(&str, &str)>) {
 
 #[test]
 fn the_last_text_is_found_in_every_format() {
-    for (grammar, body, rest) in [
-        (
-            Grammar::Chat,
-            r#"{"messages":[{"role":"user","content":"a\nb"}],"n":1}"#,
-            r#"{"messages":[{"role":"user","content":""}],"n":1}"#,
-        ),
+    for (grammar, body) in [
+        (Grammar::Chat, r#"{"messages":[{"role":"user","content":"a\nb"}],"n":1}"#),
         (
             Grammar::Chat,
             r#"{"messages":[{"role":"user","content":"x"},{"content":[{"text":"a\nb","type":"text"}],"role":"user"}]}"#,
-            r#"{"messages":[{"role":"user","content":"x"},{"content":[{"text":"","type":"text"}],"role":"user"}]}"#,
         ),
-        (Grammar::Chat, r#"{"model":"m","prompt":"a\nb"}"#, r#"{"model":"m","prompt":""}"#),
+        (Grammar::Chat, r#"{"model":"m","prompt":"a\nb"}"#),
         (
             Grammar::Anthropic,
             r#"{"messages":[{"role":"user","content":[{"type":"text","text":"a\nb","cache_control":{}}]}]}"#,
-            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"","cache_control":{}}]}]}"#,
         ),
-        (Grammar::Responses, r#"{"input":"a\nb"}"#, r#"{"input":""}"#),
+        (Grammar::Responses, r#"{"input":"a\nb"}"#),
         (
             Grammar::Responses,
             r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"a\nb"}]}]}"#,
-            r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":""}]}]}"#,
         ),
-        (
-            Grammar::Gemini,
-            r#"{"contents":[{"parts":[{"text":"a\nb"}]}]}"#,
-            r#"{"contents":[{"parts":[{"text":""}]}]}"#,
-        ),
-        (
-            Grammar::Converse,
-            r#"{"messages":[{"role":"user","content":[{"text":"a\nb"}]}]}"#,
-            r#"{"messages":[{"role":"user","content":[{"text":""}]}]}"#,
-        ),
+        (Grammar::Gemini, r#"{"contents":[{"parts":[{"text":"a\nb"}]}]}"#),
+        (Grammar::Converse, r#"{"messages":[{"role":"user","content":[{"text":"a\nb"}]}]}"#),
     ] {
-        check(grammar, body, Some(("a\nb", rest)));
+        check(grammar, body, Some(("a\nb", &body.replace(r"a\nb", ""))));
     }
 }
 

@@ -12,6 +12,8 @@
 mod anthropic;
 mod as_chat;
 mod batch;
+#[path = "../shared/cases.rs"]
+mod cases;
 mod compatible;
 mod count;
 mod divide;

@@ -35,11 +35,8 @@ fn a_conversation_that_goes_on_begins_as_it_did() {
         let second = read(grammar, &body(&turns));
         let (short, long) = (fingerprints(&first), fingerprints(&second));
         assert_eq!(long.strip_prefix(&*short).map(<[u64]>::len), Some(1), "{grammar:?}");
-        assert_eq!(
-            (first.head(), first.conversation()),
-            (second.head(), second.conversation()),
-            "{grammar:?}"
-        );
+        assert_eq!(first.head(), second.head(), "{grammar:?}");
+        assert_eq!(first.conversation(), second.conversation(), "{grammar:?}");
         turns.pop();
         let other = read(grammar, &body(&[turn("user", "four")]));
         assert_eq!(first.head(), other.head());
@@ -66,24 +63,14 @@ fn leading_instructions_of_a_chat_are_its_head() {
 #[test]
 fn a_client_that_helps_itself_is_seen() {
     let marked = json!({"type": "ephemeral"});
+    let user = |content: Json| json!([{"role": "user", "content": content}]);
+    let inside = json!([{"type": "tool_result", "tool_use_id": "t",
+        "content": [{"type": "text", "text": "x", "cache_control": marked}]}]);
     for (grammar, body, is_helped) in [
-        (Grammar::Anthropic, json!({"messages": [{"role": "user", "content": "x"}]}), false),
-        (
-            Grammar::Anthropic,
-            json!({"messages": [{"role": "user", "content": "{\"cache_control\":1}"}]}),
-            false,
-        ),
-        (
-            Grammar::Anthropic,
-            json!({"cache_control": marked, "messages": [{"role": "user", "content": "x"}]}),
-            true,
-        ),
-        (
-            Grammar::Anthropic,
-            json!({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
-                "content": [{"type": "text", "text": "x", "cache_control": marked}]}]}]}),
-            true,
-        ),
+        (Grammar::Anthropic, json!({"messages": user(json!("x"))}), false),
+        (Grammar::Anthropic, json!({"messages": user(json!("{\"cache_control\":1}"))}), false),
+        (Grammar::Anthropic, json!({"cache_control": marked, "messages": user(json!("x"))}), true),
+        (Grammar::Anthropic, json!({"messages": user(inside)}), true),
         (Grammar::Chat, json!({"prompt_cache_key": "k", "messages": [{"role": "user"}]}), true),
         (Grammar::Chat, json!({"prompt_cache_key": null, "messages": [{"role": "user"}]}), false),
         (Grammar::Responses, json!({"prompt_cache_key": "k", "input": "x"}), true),
@@ -96,8 +83,8 @@ fn a_client_that_helps_itself_is_seen() {
 
 #[test]
 fn a_long_conversation_keeps_its_first_and_last_turns() {
-    let turns: Vec<_> =
-        (0..200).map(|number| json!({"role": "user", "content": number.to_string()})).collect();
+    let turn = |number: usize| json!({"role": "user", "content": number.to_string()});
+    let turns: Vec<_> = (0..200).map(turn).collect();
     let all = read(Grammar::Anthropic, &json!({"system": "s", "messages": turns}));
     assert_eq!(all.ends().len(), PREFIX_ENDS_MAX);
     assert!(all.ends()[0].is_head && !all.ends()[1].is_head);
@@ -153,13 +140,9 @@ fn request() -> impl Strategy<Value = Json> {
     ]);
     let tools = prop::option::of(prop::collection::vec("[a-z]{1,9}", 0..4));
     (turns, system, tools, any::<bool>()).prop_map(|(turns, system, tools, stream)| {
-        let messages: Vec<_> = turns
-            .into_iter()
-            .enumerate()
-            .map(|(at, content)| {
-                json!({"role": if at % 2 == 0 { "user" } else { "assistant" }, "content": content})
-            })
-            .collect();
+        let roles = ["user", "assistant"].into_iter().cycle();
+        let messages: Vec<_> =
+            roles.zip(turns).map(|(role, content)| json!({"role": role, "content": content})).collect();
         let mut body = json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": messages});
         if let Some(system) = system {
             body["system"] = system;

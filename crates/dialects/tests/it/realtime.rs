@@ -87,9 +87,7 @@ fn an_error_of_ours_is_an_event_of_the_grammar() {
     let event: Json =
         serde_json::from_slice(&realtime_error(&fault, TraceId::new(1, [1; 10]), Some("mine"))).unwrap();
     assert_eq!(event["type"], "error");
-    assert_eq!(
-        (&event["error"]["code"], &event["error"]["event_id"]),
-        (&json!("budget_reached"), &json!("mine"))
-    );
+    let error = &event["error"];
+    assert_eq!((&error["code"], &error["event_id"]), (&json!("budget_reached"), &json!("mine")));
     assert!(event["error"]["message"].as_str().unwrap().starts_with("It is spent."));
 }

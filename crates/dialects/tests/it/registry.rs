@@ -88,27 +88,18 @@ fn row() -> ModelRow {
 #[test]
 fn each_grammar_has_its_list() {
     let text = |dialect| String::from_utf8(models_list(dialect, &[row()]).to_vec()).unwrap();
-    assert_eq!(
-        text(Dialect::Chat),
-        r#"{"object":"list","data":[{"id":"a/b","object":"model","created":1795132800,"owned_by":"a","name":"a/b"}]}"#
-    );
-    assert_eq!(
-        text(Dialect::Anthropic),
-        r#"{"data":[{"type":"model","id":"a/b","display_name":"a/b","created_at":"2026-11-20T00:00:00Z"}],"has_more":false,"first_id":"a/b","last_id":"a/b"}"#
-    );
-    assert!(text(Dialect::Gemini).starts_with(
-        r#"{"models":[{"name":"models/a/b","displayName":"a/b","supportedGenerationMethods":["generateContent","#
-    ));
+    let chat = r#"{"object":"list","data":[{"id":"a/b","object":"model","created":1795132800,"owned_by":"a","name":"a/b"}]}"#;
+    assert_eq!(text(Dialect::Chat), chat);
+    let claude = r#"{"data":[{"type":"model","id":"a/b","display_name":"a/b","created_at":"2026-11-20T00:00:00Z"}],"has_more":false,"first_id":"a/b","last_id":"a/b"}"#;
+    assert_eq!(text(Dialect::Anthropic), claude);
+    let gemini = r#"{"models":[{"name":"models/a/b","displayName":"a/b","supportedGenerationMethods":["generateContent","#;
+    assert!(text(Dialect::Gemini).starts_with(gemini));
 }
 
 #[test]
 fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
-    let rates = Rates {
-        input: Price(2_500_000),
-        output: Price(10_000_000),
-        cached_read: Some(Price(1_250_000)),
-        ..Rates::default()
-    };
+    let (input, output, cached_read) = (Price(2_500_000), Price(10_000_000), Some(Price(1_250_000)));
+    let rates = Rates { input, output, cached_read, ..Rates::default() };
     let known = ModelRow {
         display_name: Some("B".to_owned()),
         modality: Some(Modality::Chat),
@@ -121,16 +112,14 @@ fn what_is_known_of_a_model_is_where_each_dialects_clients_read_it() {
     let shown = |dialect, row: &ModelRow| {
         serde_json::from_slice::<serde_json::Value>(&model_object(dialect, row)).unwrap()
     };
-    assert_eq!(
-        shown(Dialect::Chat, &known),
-        json!({
-            "id": "a/b", "object": "model", "created": 1_795_132_800, "owned_by": "a", "name": "B",
-            "context_length": 128_000,
-            "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
-            "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
-            "top_provider": {"context_length": 128_000, "max_completion_tokens": 16_384},
-        })
-    );
+    let chat = json!({
+        "id": "a/b", "object": "model", "created": 1_795_132_800, "owned_by": "a", "name": "B",
+        "context_length": 128_000,
+        "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+        "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
+        "top_provider": {"context_length": 128_000, "max_completion_tokens": 16_384},
+    });
+    assert_eq!(shown(Dialect::Chat, &known), chat);
     let claude = shown(Dialect::Anthropic, &known);
     assert_eq!((&claude["max_input_tokens"], &claude["max_tokens"]), (&json!(128_000), &json!(16_384)));
     assert_eq!((&claude["id"], &claude["display_name"]), (&json!("a/b"), &json!("B")));

@@ -69,11 +69,8 @@ fn what_is_wrong_is_told_with_its_field() {
     refused(b"{\"model\":\"\xff\"}", "invalid_utf8", None);
     refused(format!(r#"{{"model":"\ud800",{MESSAGES}}}"#), "invalid_json", None);
     refused(format!("{{\"model\":\"m\0\",{MESSAGES}}}"), "invalid_json", None);
-    refused(
-        format!(r#"{{"x":{}{},"model":"m",{MESSAGES}}}"#, "[".repeat(200), "]".repeat(200)),
-        "json_too_deep",
-        None,
-    );
+    let deep = ["[".repeat(200), "]".repeat(200)].concat();
+    refused(format!(r#"{{"x":{deep},"model":"m",{MESSAGES}}}"#), "json_too_deep", None);
     let keys = vec!["\"a\":0"; 100_001].join(",");
     refused(format!(r#"{{"x":{{{keys}}},"model":"m",{MESSAGES}}}"#), "json_too_many_keys", None);
     refused("{}", "missing_required_parameter", Some("model"));
@@ -111,25 +108,18 @@ fn what_is_wrong_is_told_with_its_field() {
 
 #[test]
 fn messages_are_checked_by_place() {
+    let (missing, typed) = ("missing_required_parameter", "invalid_type");
     for (messages, code, param) in [
-        ("5", "invalid_type", "messages"),
+        ("5", typed, "messages"),
         ("[]", "empty_array", "messages"),
-        ("[5]", "invalid_type", "messages[0]"),
-        (r#"[{"role":"user"},{"content":"x"}]"#, "missing_required_parameter", "messages[1].role"),
-        (r#"[{"role":5}]"#, "invalid_type", "messages[0].role"),
-        (r#"[{"role":"user","content":5}]"#, "invalid_type", "messages[0].content"),
-        (r#"[{"role":"user","content":{}}]"#, "invalid_type", "messages[0].content"),
-        (r#"[{"role":"user","content":["x"]}]"#, "invalid_type", "messages[0].content[0]"),
-        (
-            r#"[{"role":"user","content":[{"text":"x"}]}]"#,
-            "missing_required_parameter",
-            "messages[0].content[0].type",
-        ),
-        (
-            r#"[{"role":"user","content":[{"type":"text","text":5}]}]"#,
-            "invalid_type",
-            "messages[0].content[0].text",
-        ),
+        ("[5]", typed, "messages[0]"),
+        (r#"[{"role":"user"},{"content":"x"}]"#, missing, "messages[1].role"),
+        (r#"[{"role":5}]"#, typed, "messages[0].role"),
+        (r#"[{"role":"user","content":5}]"#, typed, "messages[0].content"),
+        (r#"[{"role":"user","content":{}}]"#, typed, "messages[0].content"),
+        (r#"[{"role":"user","content":["x"]}]"#, typed, "messages[0].content[0]"),
+        (r#"[{"role":"user","content":[{"text":"x"}]}]"#, missing, "messages[0].content[0].type"),
+        (r#"[{"role":"user","content":[{"type":"text","text":5}]}]"#, typed, "messages[0].content[0].text"),
         (r#"[{"role":"user","role":"user"}]"#, "duplicate_field", "messages[0].role"),
         (r#"[{"role":"user","content":"a","content":"b"}]"#, "duplicate_field", "messages[0].content"),
     ] {
@@ -142,13 +132,9 @@ fn a_second_field_that_we_read_is_refused_and_others_pass() {
     refused(format!(r#"{{"model":"a","model":"b",{MESSAGES}}}"#), "duplicate_field", Some("model"));
     refused(format!(r#"{{"model":"a","mod\u0065l":"b",{MESSAGES}}}"#), "duplicate_field", Some("model"));
     refused(format!(r#"{{"model":"a",{MESSAGES},{MESSAGES}}}"#), "duplicate_field", Some("messages"));
-    refused(
-        format!(
-            r#"{{"model":"a",{MESSAGES},"stream_options":{{"include_usage":true,"include_usage":false}}}}"#
-        ),
-        "duplicate_field",
-        Some("stream_options.include_usage"),
-    );
+    let twice = r#""stream_options":{"include_usage":true,"include_usage":false}"#;
+    let twice = format!(r#"{{"model":"a",{MESSAGES},{twice}}}"#);
+    refused(twice, "duplicate_field", Some("stream_options.include_usage"));
     decode(&format!(r#"{{"model":"a",{MESSAGES},"x":1,"x":2,"temperature":0,"temperature":1}}"#));
 }
 
@@ -158,10 +144,8 @@ fn an_upstream_gets_the_same_bytes_but_for_the_edits() {
     assert_eq!(sent(&plain, "x/y"), plain);
     assert_eq!(sent(&plain, "q\"z"), plain.replace("\"x/y\"", r#""q\"z""#));
     let stream = |options: &str| format!(r#"{{"model":"m",{MESSAGES},"stream":true{options}}}"#);
-    assert_eq!(
-        sent(&stream(""), "m"),
-        stream("").replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1)
-    );
+    let asking = stream("").replacen('{', r#"{"stream_options":{"include_usage":true},"#, 1);
+    assert_eq!(sent(&stream(""), "m"), asking);
     for (options, edited) in [
         (r#","stream_options":{"include_usage":true}"#, r#","stream_options":{"include_usage":true}"#),
         (r#","stream_options":{"include_usage":false}"#, r#","stream_options":{"include_usage":true}"#),
@@ -179,10 +163,7 @@ fn an_upstream_gets_the_same_bytes_but_for_the_edits() {
 
 #[test]
 fn a_large_body_is_sliced() {
-    let text = format!(
-        r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}],"stream":true}}"#,
-        "x".repeat(100_000)
-    );
+    let text = format!(r#"{{"model":"m",{MESSAGES},"stream":true}}"#).replace("Hello", &"x".repeat(100_000));
     let body = Bytes::from(text.clone());
     let request = decode(&text);
     let segments = upstream_body(&body, &request, "other", true);

@@ -30,20 +30,12 @@ fn a_line_stands_before_the_instructions_of_each_grammar() {
     let chat = |first: Json| json!([first, {"role": "user", "content": "x"}]);
     for role in ["system", "developer"] {
         let message = |content: Json| chat(json!({"role": role, "content": content}));
-        check(
-            Grammar::Chat,
-            "messages",
-            Some(message(json!("Be brief."))),
-            &message(json!("[cache 5a17]\nBe brief.")),
-        );
+        let (before, after) = (message(json!("Be brief.")), message(json!("[cache 5a17]\nBe brief.")));
+        check(Grammar::Chat, "messages", Some(before), &after);
         check(Grammar::Chat, "messages", Some(message(json!([text]))), &message(json!([line, text])));
     }
-    check(
-        Grammar::Chat,
-        "messages",
-        Some(json!([{"role": "user", "content": "x"}])),
-        &chat(json!({"role": "system", "content": "[cache 5a17]"})),
-    );
+    let after = chat(json!({"role": "system", "content": "[cache 5a17]"}));
+    check(Grammar::Chat, "messages", Some(json!([{"role": "user", "content": "x"}])), &after);
     for (before, after) in [
         (Some(json!("Be \"brief\".")), json!("[cache 5a17]\nBe \"brief\".")),
         (Some(json!([text])), json!([line, text])),

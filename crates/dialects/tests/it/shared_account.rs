@@ -7,6 +7,8 @@ use conversation::shared_fields::{FieldRule, Fields};
 use dialects::{Reason, SharedAccount, check_shared, check_shared_event, face};
 use domain::{Grammar, Operation};
 
+use crate::cases::cases;
+
 mod address;
 
 type Table = &'static Fields;
@@ -23,13 +25,6 @@ fn objection(
     let seat = SharedAccount { is_forwarded, is_exchanged: &is_exchanged, is_own_host: &|host| host == OWN };
     let checked = check_shared(grammar, operation, body.as_bytes(), &seat);
     checked.err().map(|objection| (objection.path, objection.reason))
-}
-
-/// The cases of a table: a body, and behind an arrow what is found in it.
-fn cases(table: &str) -> Vec<(String, String)> {
-    let whole = table.trim().replace("\n  =>", " =>");
-    let case = |line: &str| line.split_once(" => ").map(|(body, found)| (body.to_owned(), found.to_owned()));
-    whole.lines().map(|line| case(line).expect(line)).collect()
 }
 
 fn word(reason: Option<Reason>) -> String {

@@ -5,6 +5,7 @@ use chat::{StreamScanner, answer_text, normalise_completion, read_answer};
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 /// The result of a stream.
 #[derive(Debug, PartialEq)]
@@ -17,13 +18,8 @@ pub struct ScanOutput {
 pub fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, hide_usage: bool) -> ScanOutput {
     let mut scanner = StreamScanner::new(hide_usage);
     let mut out = Vec::new();
-    let mut end = Ok(());
-    for chunk in chunks {
-        end = scanner.push(Bytes::copy_from_slice(chunk), &mut out);
-        if end.is_err() {
-            break;
-        }
-    }
+    let mut chunks = chunks.into_iter().map(Bytes::copy_from_slice);
+    let end = chunks.try_for_each(|chunk| scanner.push(chunk, &mut out));
     let end = end.and_then(|()| scanner.finish(&mut out));
     ScanOutput { client: out.concat(), facts: scanner.facts().clone(), end }
 }
@@ -57,23 +53,11 @@ fn a_shown_stream_is_the_same_bytes() {
         let output = whole(&text, false);
         assert_eq!(text_of(&output), text);
         assert_eq!(output.end, Ok(()));
-        assert_eq!(
-            output.facts,
-            StreamFacts {
-                usage: Some(Usage {
-                    input: 6,
-                    cached_read: 3,
-                    output: 4,
-                    source: UsageSource::Provider,
-                    ..Usage::default()
-                }),
-                content_started: true,
-                content_bytes: 12,
-                events: 4,
-                finished: true,
-                done: true,
-            }
-        );
+        let source = UsageSource::Provider;
+        let usage = Some(Usage { input: 6, cached_read: 3, output: 4, source, ..Usage::default() });
+        let (content_started, finished, done) = (true, true, true);
+        let facts = StreamFacts { usage, content_started, content_bytes: 12, events: 4, finished, done };
+        assert_eq!(output.facts, facts);
     }
 }
 
@@ -86,18 +70,13 @@ fn hidden_usage_leaves_no_trace_and_is_counted() {
 
 #[test]
 fn only_the_usage_member_of_a_full_chunk_is_hidden() {
+    const CHOICES: &str = r#""choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]"#;
     for (sent, expected) in [
+        (format!(r#"{{"usage":{{"prompt_tokens":1}},{CHOICES}}}"#), format!("{{{CHOICES}}}")),
+        (format!(r#"{{{CHOICES} , "usage" : {{"prompt_tokens":1}} }}"#), format!("{{{CHOICES} }}")),
         (
-            r#"{"usage":{"prompt_tokens":1},"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
-            r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
-        ),
-        (
-            r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}] , "usage" : {"prompt_tokens":1} }"#,
-            r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}] }"#,
-        ),
-        (
-            r#"{"id":"a","usage":{"prompt_tokens":1},"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
-            r#"{"id":"a","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+            format!(r#"{{"id":"a","usage":{{"prompt_tokens":1}},{CHOICES}}}"#),
+            format!(r#"{{"id":"a",{CHOICES}}}"#),
         ),
     ] {
         let output = whole(&format!("data: {sent}\n\n"), true);
@@ -112,10 +91,8 @@ fn only_the_usage_member_of_a_full_chunk_is_hidden() {
 #[test]
 fn the_terminal_state_is_needed_and_supplied() {
     assert_eq!(text_of(&whole(&stream(&[TEXT, LAST], "\n"), false)), stream(&[TEXT, LAST, DONE], "\n"));
-    let doubled = whole(
-        &format!("{}{}: late\n\n{TEXT}\n\n", stream(&[TEXT, LAST, DONE], "\n"), stream(&[DONE, USAGE], "\n")),
-        false,
-    );
+    let late = format!("{}: late\n\n{TEXT}\n\n", stream(&[TEXT, LAST, DONE, DONE, USAGE], "\n"));
+    let doubled = whole(&late, false);
     assert_eq!(text_of(&doubled), stream(&[TEXT, LAST, DONE], "\n"));
     assert_eq!(doubled.facts.usage.map(|usage| usage.prompt_total()), Some(9), "late usage is usage");
     assert_eq!(doubled.facts.content_bytes, 12);
@@ -124,12 +101,9 @@ fn the_terminal_state_is_needed_and_supplied() {
     assert_eq!(text_of(&early), stream(&[FIRST, TEXT], "\n"));
     for spaced in ["data:[DONE]\n\n", "data:   [DONE]  \n\n", "data: [DONE]\n", "data: [DONE]"] {
         let output = whole(&format!("{}{spaced}", stream(&[TEXT, LAST], "\n")), false);
+        let text = text_of(&output);
         assert_eq!(output.end, Ok(()), "{spaced:?}");
-        assert!(
-            text_of(&output).trim_end().ends_with("[DONE]") && text_of(&output).ends_with("\n\n"),
-            "{:?}",
-            text_of(&output)
-        );
+        assert!(text.trim_end().ends_with("[DONE]") && text.ends_with("\n\n"), "{text:?}");
     }
     let unfinished = whole(&stream(&[TEXT, DONE], "\n"), false);
     assert_eq!(unfinished.end, Ok(()), "[DONE] alone ends it too");
@@ -166,10 +140,8 @@ fn odd_framing_passes_and_reads_the_same() {
 fn several_data_lines_are_edited_as_one() {
     let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\ndata: \"finish_reason\":\"stop\"}],\ndata: \"usage\":null}\n\n";
     let output = whole(text, true);
-    assert_eq!(
-        text_of(&output),
-        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}, \"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
-    );
+    let edited = r#"data: {"choices":[{"delta":{"content":"a"}, "finish_reason":"stop"}]}"#;
+    assert_eq!(text_of(&output), stream(&[edited, DONE], "\n"));
 }
 
 #[test]
@@ -190,12 +162,9 @@ fn what_is_no_stream_is_told_by_a_word() {
         ("{\"object\":\"list\"}", "not_a_completion"),
         ("{\"choices\":[", "cut_json"),
     ] {
-        assert_eq!(whole(text, false).end, Err(StreamFault::Broken(word)), "{text:?}");
-        assert_eq!(
-            run(text.as_bytes().chunks(1), false).end,
-            Err(StreamFault::Broken(word)),
-            "{text:?} byte by byte"
-        );
+        for output in [whole(text, false), run(text.as_bytes().chunks(1), false)] {
+            assert_eq!(output.end, Err(StreamFault::Broken(word)), "{text:?}");
+        }
     }
     let broken = run([&b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n"[..]], false);
     assert_eq!(broken.end, Err(StreamFault::Broken("bad_utf8")));
@@ -215,13 +184,8 @@ fn an_error_event_is_the_upstreams_and_what_came_before_goes_out() {
     ] {
         let output = whole(&stream(&[TEXT, event, LAST], "\n"), false);
         assert_eq!(text_of(&output), stream(&[TEXT], "\n"), "{event}");
-        match output.end {
-            Err(StreamFault::Upstream(report, found)) => {
-                assert_eq!(found, class, "{event}");
-                assert_eq!(report.message.as_deref(), Some("m"), "{event}");
-            }
-            other => panic!("{event}: {other:?}"),
-        }
+        let Err(StreamFault::Upstream(report, found)) = output.end else { panic!("{event}: {output:?}") };
+        assert_eq!((found, report.message.as_deref()), (class, Some("m")), "{event}");
     }
     let null = stream(&[&TEXT.replacen('{', r#"{"error":null,"#, 1), LAST, DONE], "\n");
     assert_eq!(whole(&null, false).end, Ok(()));
@@ -229,42 +193,35 @@ fn an_error_event_is_the_upstreams_and_what_came_before_goes_out() {
 
 #[test]
 fn content_is_more_than_a_role() {
-    let started = |delta: &str| {
-        whole(&format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n"), false).facts.content_started
-    };
-    for nothing in [
-        r#"{"role":"assistant","content":""}"#,
-        "{}",
-        "null",
-        r#"{"content":null,"refusal":null,"tool_calls":[]}"#,
+    for (delta, is_content) in [
+        (r#"{"role":"assistant","content":""}"#, false),
+        ("{}", false),
+        ("null", false),
+        (r#"{"content":null,"refusal":null,"tool_calls":[]}"#, false),
+        (r#"{"content":"x"}"#, true),
+        (r#"{"refusal":"x"}"#, true),
+        (r#"{"reasoning_content":"x"}"#, true),
+        (r#"{"tool_calls":[{"index":0}]}"#, true),
+        (r#"{"audio":{"data":"x"}}"#, true),
+        (r#"{"new_thing":1}"#, true),
     ] {
-        assert!(!started(nothing), "{nothing}");
-    }
-    for something in [
-        r#"{"content":"x"}"#,
-        r#"{"refusal":"x"}"#,
-        r#"{"reasoning_content":"x"}"#,
-        r#"{"tool_calls":[{"index":0}]}"#,
-        r#"{"audio":{"data":"x"}}"#,
-        r#"{"new_thing":1}"#,
-    ] {
-        assert!(started(something), "{something}");
+        let output = whole(&format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n"), false);
+        assert_eq!(output.facts.content_started, is_content, "{delta}");
     }
 }
 
 #[test]
 fn every_choice_must_finish() {
     let chunk = |index: u32, reason: &str| {
-        format!(
-            "data: {{\"choices\":[{{\"index\":{index},\"delta\":{{\"content\":\"x\"}},\"finish_reason\":{reason}}}]}}"
-        )
+        let delta = r#""delta":{"content":"x"}"#;
+        format!(r#"data: {{"choices":[{{"index":{index},{delta},"finish_reason":{reason}}}]}}"#)
     };
     let both = [chunk(0, "null"), chunk(1, "\"length\""), chunk(0, "\"stop\"")];
     let both: Vec<_> = both.iter().map(String::as_str).collect();
     assert_eq!(whole(&stream(&both, "\n"), false).end, Ok(()));
     assert_eq!(whole(&stream(&both[..2], "\n"), false).end, Err(StreamFault::Broken("ended_early")));
-    let empty_word = chunk(0, "\"\"");
-    assert_eq!(whole(&stream(&[&empty_word], "\n"), false).end, Err(StreamFault::Broken("ended_early")));
+    let empty_word = stream(&[&chunk(0, "\"\"")], "\n");
+    assert_eq!(whole(&empty_word, false).end, Err(StreamFault::Broken("ended_early")));
 }
 
 #[test]
@@ -280,11 +237,8 @@ fn a_tool_call_gets_the_index_that_its_server_left_out() {
     ];
     let sent: Vec<_> = sent.iter().map(String::as_str).collect();
     let output = whole(&stream(&sent, "\n"), false);
-    let indices: Vec<_> = text_of(&output)
-        .match_indices("\"index\":")
-        .map(|(at, word)| text_of(&output)[at + word.len()..].chars().next().expect("a digit"))
-        .collect();
-    assert_eq!(indices.iter().collect::<String>(), "000001012".to_owned() + "09");
+    let indices: String = text_of(&output).split("\"index\":").skip(1).map(|rest| &rest[..1]).collect();
+    assert_eq!(indices, "00000101209");
     assert_eq!(output.facts.content_bytes, 1 + 2 + 1 + 4 + 1 + 1);
 }
 
@@ -303,15 +257,14 @@ fn one_json_answer_becomes_a_stream() {
         let events: Vec<_> = text_of(&output).split_terminator("\n\n").collect();
         assert_eq!(events.len(), if hide { 3 } else { 4 });
         assert_eq!(events.last(), Some(&"data: [DONE]"));
-        let chunk: serde_json::Value =
-            serde_json::from_str(events[0].strip_prefix("data: ").expect("data")).expect("JSON");
+        let read =
+            |event: &str| serde_json::from_str(event.strip_prefix("data: ").expect("data")).expect("JSON");
+        let (chunk, last): (Value, Value) = (read(events[0]), read(events[1]));
         assert_eq!(chunk["object"], "chat.completion.chunk");
         assert_eq!((&chunk["id"], &chunk["created"]), (&"c9".into(), &5.into()));
         assert_eq!(chunk["choices"][0]["delta"]["content"], "Hi\nyou");
         assert_eq!(chunk["choices"][0]["delta"]["tool_calls"][0]["index"], 0);
-        assert_eq!(chunk["choices"][0]["finish_reason"], serde_json::Value::Null);
-        let last: serde_json::Value =
-            serde_json::from_str(events[1].strip_prefix("data: ").expect("data")).expect("JSON");
+        assert_eq!(chunk["choices"][0]["finish_reason"], Value::Null);
         assert_eq!(last["choices"][0]["finish_reason"], "tool_calls");
         assert_eq!(chunk.get("usage").is_some(), !hide);
         assert_eq!(output.facts.usage.map(|usage| usage.output), Some(2));
@@ -325,10 +278,8 @@ fn one_json_answer_becomes_a_stream() {
 #[test]
 fn a_long_line_passes_and_one_past_the_limit_is_refused() {
     let long = |bytes: usize| {
-        format!(
-            "data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}},\"finish_reason\":\"stop\"}}]}}\n\n",
-            "x".repeat(bytes)
-        )
+        let chunk = r#"data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#;
+        stream(&[&chunk.replace('x', &"x".repeat(bytes))], "\n")
     };
     let text = long(8 * 1024 * 1024);
     let output = run(text.as_bytes().chunks(16 * 1024), true);
@@ -361,10 +312,8 @@ fn buffered_answers_are_read() {
     ] {
         assert_eq!(read(text), Err(StreamFault::Broken(word)), "{text}");
     }
-    assert!(matches!(
-        read(r#"{"error":{"code":"model_not_found"}}"#),
-        Err(StreamFault::Upstream(_, FaultClass::UpstreamNotFound))
-    ));
+    let missing = read(r#"{"error":{"code":"model_not_found"}}"#);
+    assert!(matches!(missing, Err(StreamFault::Upstream(_, FaultClass::UpstreamNotFound))), "{missing:?}");
     let parts = r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}},{"message":{"content":"no"}}]}"#;
     assert_eq!(answer_text(&Bytes::from_static(parts.as_bytes())).as_deref(), Some("ab"));
     assert_eq!(answer_text(&Bytes::from_static(b"{}")), None);
@@ -395,18 +344,18 @@ fn a_stream_for_an_answer_is_put_together() {
         let (body, facts) = normalise_completion(Bytes::from(text.clone()), false).expect("a stream");
         assert_eq!(read_answer(&body), Ok(facts), "the books read the same of both");
         assert_eq!(whole(&text, false).facts.usage, facts.usage);
-        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
-        let call = |id: &str, name: &str, arguments: &str| serde_json::json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-        let first = serde_json::json!({"index": 0, "finish_reason": "stop", "logprobs": null, "message": {
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        let first = json!({"index": 0, "finish_reason": "stop", "logprobs": null, "message": {
             "role": "assistant", "content": "Grüße 😀", "refusal": null,
             "tool_calls": [call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]}});
-        let second = serde_json::json!({"index": 1, "finish_reason": "length", "logprobs": {"content": [{"token": "two"}]},
+        let second = json!({"index": 1, "finish_reason": "length", "logprobs": {"content": [{"token": "two"}]},
             "message": {"role": "assistant", "content": "two", "refusal": null}});
-        assert_eq!(
-            body,
-            serde_json::json!({"id": "c1", "object": "chat.completion", "model": "m-1", "choices": [first, second],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 3}}})
-        );
+        let usage = json!({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13,
+            "prompt_tokens_details": {"cached_tokens": 3}});
+        let expected = json!({"id": "c1", "object": "chat.completion", "model": "m-1",
+            "choices": [first, second], "usage": usage});
+        assert_eq!(body, expected);
     }
 }
 
@@ -417,12 +366,9 @@ fn a_stream_for_an_answer_that_fails_is_no_answer() {
     assert_eq!(read(stream(&[TEXT, "data: {cut"], "\n")), StreamFault::Broken("bad_json"));
     let failed = read(stream(&[TEXT, r#"data: {"error":{"code":"rate_limit_exceeded"}}"#], "\n"));
     assert!(matches!(failed, StreamFault::Upstream(_, FaultClass::RateLimit)));
-    let many: String = (0..2_000)
-        .map(|index| {
-            format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}}}]}}}}]}}\n\n")
-        })
-        .collect();
-    assert_eq!(read(many + LAST + "\n\n"), StreamFault::Broken("oversized"));
+    let call = |index| format!(r#"data: {{"choices":[{{"delta":{{"tool_calls":[{{"index":{index}}}]}}}}]}}"#);
+    let many: Vec<String> = (0..2_000).map(call).chain([LAST.to_owned()]).collect();
+    assert_eq!(read(many.join("\n\n") + "\n\n"), StreamFault::Broken("oversized"));
     let plain = Bytes::from_static(br#"{"choices":[{"message":{"content":"a"}}]}"#);
     assert_eq!(normalise_completion(plain.clone(), false).map(|(body, _)| body), Ok(plain));
 }
@@ -476,7 +422,7 @@ proptest! {
     fn text_passes_byte_exact(texts in prop::collection::vec("[a-zé—漢😀\"\\\\\n]{0,9}", 1..6), cut in 1_usize..9) {
         let mut text = String::new();
         for content in &texts {
-            let chunk = serde_json::json!({"choices": [{"index": 0, "delta": {"content": content}}]});
+            let chunk = json!({"choices": [{"index": 0, "delta": {"content": content}}]});
             text.push_str(&format!("data: {chunk}\n\n"));
         }
         text.push_str(&stream(&[LAST, DONE], "\n"));

@@ -30,10 +30,8 @@ fn tokens_and_seconds_are_read_where_they_are_told() {
     let facts = json(r#"{"text":"Hi","duration":"8.47","usage":{"type":"duration","seconds":9}}"#);
     assert_eq!(facts.usage, Some(of_duration(9_000, UsageSource::Provider)));
     let facts = json(r#"{"task":"transcribe","duration":8.47,"text":"Hi","segments":[{"text":"no"}]}"#);
-    assert_eq!(
-        facts,
-        AnswerFacts { usage: Some(of_duration(8_470, UsageSource::Provider)), content_bytes: 2 }
-    );
+    let usage = Some(of_duration(8_470, UsageSource::Provider));
+    assert_eq!(facts, AnswerFacts { usage, content_bytes: 2 });
     assert_eq!(json(r#"{"text":"Hi"}"#), AnswerFacts { usage: None, content_bytes: 2 });
 }
 
@@ -67,10 +65,8 @@ fn read_stream(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result
     let mut transcript = AnswerStream::transcript(Grammar::Chat);
     transcript.opened(b"text/event-stream").unwrap();
     let mut out = Vec::new();
-    let mut result = Ok(());
-    for piece in text.as_bytes().chunks(size) {
-        result = result.and_then(|()| transcript.push(Bytes::from_static(piece), &mut out));
-    }
+    let mut pieces = text.as_bytes().chunks(size).map(Bytes::from_static);
+    let result = pieces.try_for_each(|piece| transcript.push(piece, &mut out));
     let result = result.and_then(|()| transcript.finish(&mut out));
     (out.concat(), transcript.facts().clone(), result)
 }

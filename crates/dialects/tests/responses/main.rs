@@ -3,6 +3,9 @@
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 
 #[cfg(test)]
+#[path = "../shared/cases.rs"]
+mod cases;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 #[path = "../shared/golden_exchanges.rs"]

@@ -4,8 +4,10 @@
 use bytes::Bytes;
 use conversation::request::upstream_body;
 use dialects::{decode_request, read_prompt};
-use domain::prompt::{Content, Extra, Role, Source, ToolChoice, ToolKind};
+use domain::prompt::{Content, Extra, Role, Source, Tool, ToolChoice, ToolKind};
 use domain::{Grammar, Operation, Prompt};
+
+use crate::cases::cases;
 
 fn read(body: &str) -> Prompt {
     let bytes = Bytes::from(body.to_owned());
@@ -17,22 +19,22 @@ fn with(fields: &str) -> Prompt {
     read(&format!("{{\"model\":\"m\",\"input\":\"x\",{fields}}}"))
 }
 
-fn refused(body: &str) -> (String, String) {
+/// The code of a refusal, and the field.
+fn refused(body: &str) -> String {
     let bytes = Bytes::from(body.to_owned());
     let fault = match decode_request(Grammar::Responses, Operation::Chat, &bytes, None) {
         Ok(request) => read_prompt(Grammar::Responses, &bytes, &request).expect_err(body),
         Err(fault) => fault,
     };
     assert!(fault.fix.is_some(), "{fault}");
-    (fault.code.to_owned(), fault.param.unwrap_or_default().into_string())
+    format!("{} {}", fault.code, fault.param.as_deref().unwrap_or_default()).trim_end().to_owned()
 }
 
-fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
-    prompt
-        .extras
-        .iter()
-        .map(|Extra { name, affects_answer: is_meaning }| (name.as_str(), *is_meaning))
-        .collect()
+/// The names of what has no place, each with an exclamation mark if the answer is another without it.
+fn extras(prompt: &Prompt) -> String {
+    let name = |extra: &Extra| extra.name.clone() + if extra.affects_answer { "!" } else { "" };
+    let names: Vec<_> = prompt.extras.iter().map(name).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join("; ") }
 }
 
 /// A coding agent's request: leading developer messages, a namespace and a hosted tool, and items sent back
@@ -68,108 +70,71 @@ fn an_agents_request_is_read_whole() {
     let [thought, text, call, custom] = &prompt.turns[1].parts[..] else { panic!("four parts") };
     let Content::Thought(thought) = &thought.content else { panic!("a thought") };
     assert_eq!((thought.text.as_str(), thought.id.as_deref()), ("a\n\nb", Some("rs_1")));
-    assert_eq!(
-        thought.signature.as_ref().map(|seal| (seal.grammar, seal.value.as_str())),
-        Some((Grammar::Responses, "seal"))
-    );
+    let seal = thought.signature.as_ref().expect("a seal");
+    assert_eq!((seal.grammar, seal.value.as_str()), (Grammar::Responses, "seal"));
     assert!(matches!(&text.content, Content::Text { text, .. } if text == "Listing."));
     let Content::ToolCall(call) = &call.content else { panic!("a call") };
     assert_eq!((call.name.as_str(), call.arguments.as_str()), ("shell__run", "{\"n\":12345678901234567890}"));
-    assert!(
-        matches!(&custom.content, Content::ToolCall(call) if call.is_custom && call.arguments == "*** Begin")
-    );
+    let Content::ToolCall(custom) = &custom.content else { panic!("a call") };
+    assert!(custom.is_custom && custom.arguments == "*** Begin");
     let Content::ToolResult(result) = &prompt.turns[2].parts[1].content else { panic!("a result") };
-    assert!(
-        matches!(&result.parts[0].content, Content::Image { source: Source::Inline { media_type, .. }, .. } if media_type == "image/png")
-    );
-    let names: Vec<_> = prompt
-        .tools
-        .iter()
-        .map(|tool| match &tool.kind {
-            ToolKind::Function { name, .. } | ToolKind::Custom { name, .. } => name.as_str(),
-            ToolKind::Hosted { kind, .. } => kind.as_str(),
-        })
-        .collect();
+    let Content::Image { source: Source::Inline { media_type, .. }, .. } = &result.parts[0].content else {
+        panic!("an image")
+    };
+    assert_eq!(media_type, "image/png");
+    let name = |tool: &Tool| match &tool.kind {
+        ToolKind::Function { name, .. } | ToolKind::Custom { name, .. } => name.clone(),
+        ToolKind::Hosted { kind, .. } => kind.clone(),
+    };
+    let names: Vec<_> = prompt.tools.iter().map(name).collect();
     assert_eq!(names, ["read", "shell__run", "patch", "web_search"]);
     assert_eq!(prompt.namespaces, ["shell"]);
     assert!(prompt.reasoning.wants_encrypted && prompt.store == Some(false));
     // None of it may stop the agent when it is translated.
-    assert_eq!(
-        extras(&prompt),
-        [
-            ("input.status", false),
-            ("input.id", false),
-            ("input.phase", false),
-            ("web_search_call", false),
-            ("tools[1].description", false),
-            ("client_metadata", false),
-        ]
-    );
+    let expected =
+        "input.status; input.id; input.phase; web_search_call; tools[1].description; client_metadata";
+    assert_eq!(extras(&prompt), expected);
 }
 
 #[test]
 fn what_has_no_place_is_told_by_name_and_sort() {
-    for (fields, expected) in [
-        (r#""background":true"#, vec![("background", true)]),
-        (r#""background":false,"client_metadata":{},"truncation":"disabled","max_tool_calls":null"#, vec![]),
-        (r#""truncation":"auto""#, vec![("truncation", false)]),
-        (r#""previous_response_id":"resp_1""#, vec![("previous_response_id", true)]),
-        (r#""conversation":{"id":"c"}"#, vec![("conversation", true)]),
-        (r#""prompt":{"id":"p"}"#, vec![("prompt", true)]),
-        (r#""context_management":[{"type":"compaction"}]"#, vec![("context_management", false)]),
-        (
-            r#""stream_options":{"include_obfuscation":false},"max_tool_calls":3"#,
-            vec![("stream_options", false), ("max_tool_calls", false)],
-        ),
-        (r#""seed":7,"later":false"#, vec![("seed", true), ("later", true)]),
-        (r#""text":{"format":{"type":"text","x":1},"y":2}"#, vec![("text.format.x", true), ("text.y", true)]),
-        (
-            r#""reasoning":{"effort":"high","summary":"detailed","context":"auto"}"#,
-            vec![("reasoning.summary", false), ("reasoning.context", false)],
-        ),
-        (
-            r#""include":["web_search_call.results","later"]"#,
-            vec![("include: web_search_call.results", false), ("include: later", true)],
-        ),
-        (
-            r#""service_tier":"scale","metadata":{"a":"b","n":1}"#,
-            vec![("service_tier", false), ("metadata.n", false)],
-        ),
-        (
-            r#""tools":[{"type":"web_search"}],"tool_choice":{"type":"web_search"}"#,
-            vec![("tool_choice", true)],
-        ),
-        (r#""tools":[{"type":"web_search"}],"tool_choice":"required""#, vec![("tool_choice", true)]),
-        (
-            r#""tools":[{"type":"function","name":"f","defer_loading":true,"z":1}]"#,
-            vec![("tools[0].defer_loading", false), ("tools[0].z", true)],
-        ),
-        (r#""safety_identifier":"a","user":"b""#, vec![("user", false)]),
-    ] {
-        assert_eq!(extras(&with(fields)), expected, "{fields}");
+    let table = r#"
+"background":true => background!
+"background":false,"client_metadata":{},"truncation":"disabled","max_tool_calls":null => nothing
+"truncation":"auto" => truncation
+"previous_response_id":"resp_1" => previous_response_id!
+"conversation":{"id":"c"} => conversation!
+"prompt":{"id":"p"} => prompt!
+"context_management":[{"type":"compaction"}] => context_management
+"stream_options":{"include_obfuscation":false},"max_tool_calls":3 => stream_options; max_tool_calls
+"seed":7,"later":false => seed!; later!
+"text":{"format":{"type":"text","x":1},"y":2} => text.format.x!; text.y!
+"reasoning":{"effort":"high","summary":"detailed","context":"auto"} => reasoning.summary; reasoning.context
+"include":["web_search_call.results","later"] => include: web_search_call.results; include: later!
+"service_tier":"scale","metadata":{"a":"b","n":1} => service_tier; metadata.n
+"tools":[{"type":"web_search"}],"tool_choice":{"type":"web_search"} => tool_choice!
+"tools":[{"type":"web_search"}],"tool_choice":"required" => tool_choice!
+"tools":[{"type":"function","name":"f","defer_loading":true,"z":1}] => tools[0].defer_loading; tools[0].z!
+"safety_identifier":"a","user":"b" => user
+"#;
+    for (fields, expected) in cases(table) {
+        assert_eq!(extras(&with(&fields)), expected, "{fields}");
     }
     let items = read(
         r#"{"model":"m","input":[{"type":"item_reference","id":"msg_unknown"},{"type":"computer_call"},
         {"role":"user","content":[{"type":"input_audio"},{"type":"input_text","text":"x","foo":1}]}]}"#,
     );
-    assert_eq!(
-        extras(&items),
-        [
-            ("input[0] (item_reference)", true),
-            ("input[1] (computer_call)", true),
-            ("input[2].content[0] (input_audio)", true),
-            ("input[2].content[1].foo", true),
-        ]
-    );
+    let expected = "input[0] (item_reference)!; input[1] (computer_call)!; input[2].content[0] (input_audio)!; \
+                    input[2].content[1].foo!";
+    assert_eq!(extras(&items), expected);
 }
 
 #[test]
 fn a_choice_of_tools_has_many_forms() {
     let named = |name: &str, is_custom| ToolChoice::Named { name: name.to_owned(), is_custom };
-    let allowed = |names: &[&str], is_required| ToolChoice::Allowed {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        is_required,
-    };
+    let allowed = |name: &str, is_required| ToolChoice::Allowed { names: vec![name.to_owned()], is_required };
+    let required = r#"{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"f"},{"type":"web_search"}]}"#;
+    let auto = r#"{"type":"allowed_tools","mode":"auto","tools":[{"type":"custom","name":"c"}]}"#;
     for (choice, expected) in [
         (r#""auto""#, ToolChoice::Auto),
         (r#""none""#, ToolChoice::None),
@@ -177,14 +142,8 @@ fn a_choice_of_tools_has_many_forms() {
         (r#"{"type":"function","name":"f"}"#, named("f", false)),
         (r#"{"type":"function","namespace":"n","name":"f"}"#, named("n__f", false)),
         (r#"{"type":"custom","name":"c"}"#, named("c", true)),
-        (
-            r#"{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"f"},{"type":"web_search"}]}"#,
-            allowed(&["f"], true),
-        ),
-        (
-            r#"{"type":"allowed_tools","mode":"auto","tools":[{"type":"custom","name":"c"}]}"#,
-            allowed(&["c"], false),
-        ),
+        (required, allowed("f", true)),
+        (auto, allowed("c", false)),
     ] {
         assert_eq!(with(&format!("\"tool_choice\":{choice}")).tool_choice, Some(expected), "{choice}");
     }
@@ -192,46 +151,31 @@ fn a_choice_of_tools_has_many_forms() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    for (body, code, param) in [
-        ("", "empty_body", ""),
-        ("[]", "invalid_type", ""),
-        (r#"{"input":"x"}"#, "missing_required_parameter", "model"),
-        (r#"{"model":"m"}"#, "missing_required_parameter", "input"),
-        (r#"{"model":"m","input":null}"#, "missing_required_parameter", "input"),
-        (r#"{"model":"m","input":"x","input":"y"}"#, "duplicate_field", "input"),
-        (r#"{"model":"m","input":"x","stream":null,"stream":true}"#, "duplicate_field", "stream"),
-        (r#"{"model":"m","input":"x","stream":1}"#, "invalid_type", "stream"),
-        (
-            r#"{"model":"m","input":"x","max_output_tokens":-1}"#,
-            "integer_below_min_value",
-            "max_output_tokens",
-        ),
-        (r#"{"model":"m","input":["x"]}"#, "invalid_type", "input[0]"),
-        (r#"{"model":"m","input":5}"#, "invalid_type", "input"),
-        (r#"{"model":"m","input":[{"role":"tool","content":"x"}]}"#, "invalid_value", "input[0].role"),
-        (r#"{"model":"m","input":[{"content":"x"}]}"#, "missing_required_parameter", "input[0].role"),
-        (r#"{"model":"m","input":[{"role":"user"}]}"#, "missing_required_parameter", "input[0].content"),
-        (
-            r#"{"model":"m","input":[{"type":"function_call","name":"f"}]}"#,
-            "missing_required_parameter",
-            "input[0].call_id",
-        ),
-        (
-            r#"{"model":"m","input":[{"role":"user","role":"user","content":"x"}]}"#,
-            "duplicate_field",
-            "input[0].role",
-        ),
-        (
-            r#"{"model":"m","input":"x","tools":[{"name":"f"}]}"#,
-            "missing_required_parameter",
-            "tools[0].type",
-        ),
-        (r#"{"model":"m","input":"x","tool_choice":"most"}"#, "invalid_value", "tool_choice"),
-        (r#"{"model":"m","input":"x","reasoning":{"effort":"huge"}}"#, "invalid_value", "reasoning.effort"),
-        (r#"{"model":"m","input":"x","temperature":"hot"}"#, "invalid_type", "temperature"),
-        (r#"{"model":"m","input":"\ud800"}"#, "invalid_json", ""),
-    ] {
-        assert_eq!(refused(body), (code.to_owned(), param.to_owned()), "{body}");
+    assert_eq!(refused(""), "empty_body");
+    let table = r#"
+[] => invalid_type
+{"input":"x"} => missing_required_parameter model
+{"model":"m"} => missing_required_parameter input
+{"model":"m","input":null} => missing_required_parameter input
+{"model":"m","input":"x","input":"y"} => duplicate_field input
+{"model":"m","input":"x","stream":null,"stream":true} => duplicate_field stream
+{"model":"m","input":"x","stream":1} => invalid_type stream
+{"model":"m","input":"x","max_output_tokens":-1} => integer_below_min_value max_output_tokens
+{"model":"m","input":["x"]} => invalid_type input[0]
+{"model":"m","input":5} => invalid_type input
+{"model":"m","input":[{"role":"tool","content":"x"}]} => invalid_value input[0].role
+{"model":"m","input":[{"content":"x"}]} => missing_required_parameter input[0].role
+{"model":"m","input":[{"role":"user"}]} => missing_required_parameter input[0].content
+{"model":"m","input":[{"type":"function_call","name":"f"}]} => missing_required_parameter input[0].call_id
+{"model":"m","input":[{"role":"user","role":"user","content":"x"}]} => duplicate_field input[0].role
+{"model":"m","input":"x","tools":[{"name":"f"}]} => missing_required_parameter tools[0].type
+{"model":"m","input":"x","tool_choice":"most"} => invalid_value tool_choice
+{"model":"m","input":"x","reasoning":{"effort":"huge"}} => invalid_value reasoning.effort
+{"model":"m","input":"x","temperature":"hot"} => invalid_type temperature
+{"model":"m","input":"\ud800"} => invalid_json
+"#;
+    for (body, expected) in cases(table) {
+        assert_eq!(refused(&body), expected, "{body}");
     }
     // The fields that may replace `input`.
     for field in ["previous_response_id", "conversation", "prompt"] {
@@ -241,6 +185,8 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn a_wish_for_sealed_thoughts_can_be_taken_out() {
+    let decode =
+        |body: &Bytes| decode_request(Grammar::Responses, Operation::Chat, body, None).expect("a request");
     for (include, left) in [
         (r#"["reasoning.encrypted_content"]"#, "[]"),
         (r#"[ "reasoning.encrypted_content" , "a" ]"#, r#"[ "a" ]"#),
@@ -249,8 +195,7 @@ fn a_wish_for_sealed_thoughts_can_be_taken_out() {
     ] {
         let body = |include: &str| Bytes::from(format!(r#"{{"model":"m","include":{include},"input":"x"}}"#));
         let request_body = body(include);
-        let request =
-            decode_request(Grammar::Responses, Operation::Chat, &request_body, None).expect("a request");
+        let request = decode(&request_body);
         let (without, name) = request.without_encrypted_reasoning().expect("it wishes for them");
         assert_eq!(name, "include");
         assert_eq!(upstream_body(&request_body, &without, "m", true).concat(), body(left), "{include}");
@@ -258,8 +203,7 @@ fn a_wish_for_sealed_thoughts_can_be_taken_out() {
     }
     for other in [r#"["message.output_text.logprobs"]"#, "[]", "null", r#"{"a":1}"#] {
         let request_body = Bytes::from(format!(r#"{{"model":"m","include":{other},"input":"x"}}"#));
-        let request =
-            decode_request(Grammar::Responses, Operation::Chat, &request_body, None).expect("a request");
+        let request = decode(&request_body);
         assert!(request.without_encrypted_reasoning().is_none(), "{other}");
     }
 }

@@ -47,15 +47,11 @@ fn ranks_have_one_shape() {
     assert_eq!(read(RANKING, own).unwrap().body, own);
     let other = r#"{"object":"list","model":"m","data":[{"index":1,"relevance_score":0.5,"document":"a"},{"index":0,"relevance_score":0.25}],"usage":{"total_tokens":3}}"#;
     let answer = read(RANKING, other).unwrap();
-    let expected = json!({
-        "object": "rerank",
-        "model": "m",
-        "results": [
-            {"index": 1, "relevance_score": 0.5, "document": {"text": "a"}},
-            {"index": 0, "relevance_score": 0.25},
-        ],
-        "usage": {"total_tokens": 3},
-    });
+    let results = json!([
+        {"index": 1, "relevance_score": 0.5, "document": {"text": "a"}}, {"index": 0, "relevance_score": 0.25},
+    ]);
+    let expected =
+        json!({"object": "rerank", "model": "m", "results": results, "usage": {"total_tokens": 3}});
     assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap(), expected);
     assert_eq!(answer.facts.usage.unwrap().input, 3);
 }

@@ -51,30 +51,23 @@ fn tokens_of_pictures_and_of_text_are_told_apart() {
 #[test]
 fn ranking_is_counted_in_tokens_or_in_searches() {
     let read = |json: &str| of_ranks(json).map(|usage| (usage.input, usage.output, usage.units.searches));
-    assert_eq!(
-        read(r#"{"usage":{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}}"#),
-        Some((7, 0, 0))
-    );
-    assert_eq!(read(r#"{"usage":{"total_tokens":9}}"#), Some((9, 0, 0)));
-    assert_eq!(read(r#"{"meta":{"billed_units":{"search_units":2}}}"#), Some((0, 0, 2)));
-    assert_eq!(
-        read(r#"{"meta":{"billed_units":{"search_units":1},"tokens":{"input_tokens":4}}}"#),
-        Some((4, 0, 1))
-    );
-    assert_eq!(read(r#"{"usage":{"total_tokens":0}}"#), None);
-    assert_eq!(read("{}"), None);
+    for (json, counts) in [
+        (r#"{"usage":{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}}"#, Some((7, 0, 0))),
+        (r#"{"usage":{"total_tokens":9}}"#, Some((9, 0, 0))),
+        (r#"{"meta":{"billed_units":{"search_units":2}}}"#, Some((0, 0, 2))),
+        (r#"{"meta":{"billed_units":{"search_units":1},"tokens":{"input_tokens":4}}}"#, Some((4, 0, 1))),
+        (r#"{"usage":{"total_tokens":0}}"#, None),
+        ("{}", None),
+    ] {
+        assert_eq!(read(json), counts, "{json}");
+    }
 }
 
 #[test]
 fn speech_is_counted_where_tokens_are_told() {
-    let usage = of_speech(
-        r#"{"type":"speech.audio.done","usage":{"input_tokens":4,"output_tokens":90,"total_tokens":94}}"#,
-    );
-    let usage = usage.unwrap();
+    let done = |usage: &str| of_speech(&format!(r#"{{"type":"speech.audio.done"{usage}}}"#));
+    let usage = done(r#","usage":{"input_tokens":4,"output_tokens":90,"total_tokens":94}"#).unwrap();
     assert_eq!((usage.input, usage.output, usage.units.audio_out), (4, 0, 90));
-    assert_eq!(
-        of_speech(r#"{"type":"speech.audio.done","usage":{"input_tokens":0,"output_tokens":0}}"#),
-        None
-    );
-    assert_eq!(of_speech(r#"{"type":"speech.audio.done"}"#), None);
+    assert_eq!(done(r#","usage":{"input_tokens":0,"output_tokens":0}"#), None);
+    assert_eq!(done(""), None);
 }

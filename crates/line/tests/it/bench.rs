@@ -19,7 +19,7 @@ use domain::{
     Secret, TraceId, WorkspaceId,
 };
 use execute::Deps;
-use harness::client::Client;
+use harness::client::{Answer, Client, Streaming};
 use harness::{Config, Emulator};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
@@ -29,6 +29,7 @@ use ledger::{
     DrainBatch, Drainer, Journal, JournalPosition, JournalSettings, JournalShared, RecordSink, SinkError,
 };
 use line::{Core, Counters};
+use serde_json::{Value, json};
 use snapshot::entries::{
     AccountEntry, CredentialEntry, CredentialState, KeyEntry, NodeEntry, NodeState, ProjectEntry, RouteEntry,
     Scopes, WorkspaceEntry,
@@ -160,6 +161,7 @@ pub struct Bench {
     _dir: tempfile::TempDir,
 }
 
+pub const CHAT: &str = "/v1/chat/completions";
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const OWN_KEYS: [&str; 3] =
     ["sk-own-first-000000000", "sk-own-second-00000000", "sk-own-third-000000000"];
@@ -172,6 +174,11 @@ pub fn on_core<F: Future<Output = ()>>(test: F) {
     local.block_on(&runtime, async {
         tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
     });
+}
+
+/// Runs a test on a bench.
+pub fn on_bench(setup: Setup, test: impl AsyncFnOnce(Bench)) {
+    on_core(async { test(Bench::start(setup).await).await });
 }
 
 impl Bench {
@@ -194,14 +201,13 @@ impl Bench {
         let minted = vault::mint_api_key(&*world.random, &*vault.hasher, true);
         let key = maker.key(&workspace);
         vault.opener.learn(KeyUpdate { keys: maker.keys, floors: maker.floors, current: Vec::new() }).await;
+        let catalogue = catalogue::Catalogue::embedded().unwrap();
         let snapshot = Snapshot::assemble(Parts {
             version: 1,
             keys: vec![(minted.digest, key)],
             workspaces: vec![Arc::clone(&workspace)],
             accounts,
-            catalogue: Arc::new(
-                catalogue::Catalogue::embedded().unwrap().with_overlay(setup.overlay).unwrap(),
-            ),
+            catalogue: Arc::new(catalogue.with_overlay(setup.overlay).unwrap()),
             key_hash: vault.hasher.clone(),
         });
         let (settings, beside) = (JournalSettings::default(), dir.path().join("journal"));
@@ -234,12 +240,12 @@ impl Bench {
             in_background: Default::default(),
             apps: &line::NoApps,
             batches: Arc::new(domain::NoBatches),
-            tasks: std::sync::Arc::new(domain::NoTasks),
-            live_tasks: std::sync::Arc::default(),
-            files: std::sync::Arc::new(domain::NoFiles),
-            tools: std::sync::Arc::new(domain::NoTools),
-            agents: std::sync::Arc::new(domain::NoAgents),
-            flows: std::sync::Arc::new(domain::NoFlows),
+            tasks: Arc::new(domain::NoTasks),
+            live_tasks: Arc::default(),
+            files: Arc::new(domain::NoFiles),
+            tools: Arc::new(domain::NoTools),
+            agents: Arc::new(domain::NoAgents),
+            flows: Arc::new(domain::NoFlows),
             background: Arc::default(),
             allowances: Rc::default(),
         });
@@ -290,12 +296,26 @@ impl Bench {
         self.settled(1).await.remove(0)
     }
 
-    pub fn chat(&self, extra: serde_json::Value) -> serde_json::Value {
-        let mut body = serde_json::json!({
-            "model": "openai/gpt-4o-mini",
-            "messages": [{"role": "user", "content": "Say something about tides."}],
-        });
-        let serde_json::Value::Object(extra) = extra else { panic!("members to add") };
+    /// The answer to a question with these members.
+    pub async fn ask(&self, extra: Value) -> Answer {
+        self.client.post(CHAT, &self.chat(extra)).await.unwrap()
+    }
+
+    /// The same, where its status is this one.
+    pub async fn told(&self, status: u16, extra: Value) -> Answer {
+        let answer = self.ask(extra).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        answer
+    }
+
+    pub async fn stream(&self) -> Streaming {
+        self.client.stream(CHAT, &self.chat(json!({"stream": true}))).await.unwrap()
+    }
+
+    pub fn chat(&self, extra: Value) -> Value {
+        let messages = json!([{"role": "user", "content": "Say something about tides."}]);
+        let mut body = json!({"model": "openai/gpt-4o-mini", "messages": messages});
+        let Value::Object(extra) = extra else { panic!("members to add") };
         for (name, value) in extra {
             body[name] = value;
         }

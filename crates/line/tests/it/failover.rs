@@ -10,9 +10,7 @@ use harness::{At, Behaviour, KeyState};
 use serde_json::json;
 use world::{Random, SystemRandom, World};
 
-use crate::bench::{Bench, OWN_KEYS, POOL_KEYS, Setup, on_core};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::bench::{Bench, CHAT, OWN_KEYS, POOL_KEYS, Setup, on_bench, on_core};
 
 fn fallback(classes: &[FallbackClass]) -> RouteSpec {
     RouteSpec { byok_fallback: ByokFallback::Managed, fallback_on: classes.to_vec(), ..RouteSpec::default() }
@@ -44,7 +42,7 @@ fn a_busy_upstream_is_asked_again_with_growing_pauses() {
         let bench = Bench::start_in(world, Setup::own(&OWN_KEYS[..1])).await;
         bench.emulator.script_all([Behaviour::status(503).times(2)]);
         let pace = Pace::start(&[Threads::of_emulators()]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        let answer = bench.ask(json!({})).await;
         let took = pace.elapsed();
         assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("3")));
         assert!(took < Duration::from_millis(200 + 400 + 1_500), "{took:?}");
@@ -65,11 +63,10 @@ fn a_busy_upstream_is_asked_again_with_growing_pauses() {
 
 #[test]
 fn a_refused_credential_gives_way_to_the_next_own_one_and_is_left_alone_after() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
         bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
         for attempts in ["2", "1"] {
-            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let answer = bench.ask(json!({})).await;
             assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some(attempts)));
             assert_eq!(answer.header("agent-fallback-used"), Some("false"));
             let second = bench.workspace.credentials[1].id.to_string();
@@ -82,45 +79,37 @@ fn a_refused_credential_gives_way_to_the_next_own_one_and_is_left_alone_after() 
 #[test]
 fn limits_and_empty_accounts_move_on_at_once() {
     for state in [KeyState::RateLimited { retry_after_ms: 5_000 }, KeyState::Exhausted] {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
             bench.emulator.set_key(OWN_KEYS[0], state);
             let pace = Pace::start(&[Threads::of_emulators()]);
-            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let answer = bench.ask(json!({})).await;
             let took = pace.elapsed();
             assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("2")), "{state:?}");
             assert!(took < Duration::from_secs(2), "the five seconds that it names: {took:?}");
-            bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-            assert_eq!(
-                keys_used(&bench),
-                [OWN_KEYS[0], OWN_KEYS[1], OWN_KEYS[1]],
-                "known to be refused isn't sent"
-            );
+            bench.ask(json!({})).await;
+            let sent = [OWN_KEYS[0], OWN_KEYS[1], OWN_KEYS[1]];
+            assert_eq!(keys_used(&bench), sent, "known to be refused isn't sent");
         });
     }
 }
 
 #[test]
 fn a_short_retry_after_is_waited_and_a_long_one_is_told() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::rate_limited(1)]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = bench.told(200, json!({})).await;
         let sent = bench.emulator.journal();
         assert!(sent[1].received - sent[0].received >= Duration::from_secs(1));
 
         bench.emulator.reset();
         bench.emulator.script_all([Behaviour::rate_limited(40)]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 429, "{}", answer.text());
+        let answer = bench.told(429, json!({})).await;
         let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
         assert!((39..=40).contains(&wait), "{wait}");
         assert_eq!(answer.header("agent-attempts"), Some("1"));
 
         // Meanwhile the upstream is not called, and the client gets the remaining time in `retry-after`.
-        let again = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(again.status, 429, "{}", again.text());
+        let again = bench.told(429, json!({})).await;
         let wait: u64 = again.header("retry-after").unwrap().parse().unwrap();
         assert!((38..=40).contains(&wait), "{wait}");
         assert_eq!(bench.emulator.journal().len(), 1);
@@ -129,12 +118,11 @@ fn a_short_retry_after_is_waited_and_a_long_one_is_told() {
 
 #[test]
 fn strict_byok_never_touches_the_pool() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).pool(&POOL_KEYS)).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]).pool(&POOL_KEYS), async |bench| {
         bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
         bench.emulator.set_key(OWN_KEYS[1], KeyState::Exhausted);
         for _ in 0..3 {
-            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let answer = bench.ask(json!({})).await;
             assert!(answer.status >= 400, "{}", answer.text());
             assert_eq!(answer.header("x-should-retry"), Some("false"));
         }
@@ -150,8 +138,7 @@ fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
         let setup = Setup::own(&OWN_KEYS[..1]).pool(&POOL_KEYS).route(fallback(&[FallbackClass::Auth]));
         let bench = Bench::start(setup).await;
         bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = bench.told(200, json!({})).await;
         assert_eq!(answer.header("agent-fallback-used"), Some("true"));
         assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
         assert_eq!(answer.header("agent-byok-credential-id"), None);
@@ -164,8 +151,7 @@ fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
         let setup = Setup::own(&OWN_KEYS[..1]).pool(&POOL_KEYS).route(fallback(&[FallbackClass::Auth]));
         let bench = Bench::start(setup).await;
         bench.emulator.set_key(OWN_KEYS[0], KeyState::Exhausted);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 402, "{}", answer.text());
+        let answer = bench.told(402, json!({})).await;
         assert!(keys_used(&bench).iter().all(|key| key == OWN_KEYS[0]));
     });
 }
@@ -173,20 +159,15 @@ fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
 #[test]
 fn a_credential_that_is_parked_is_named_in_the_head_of_every_error() {
     for (state, status) in [(KeyState::Exhausted, 402), (KeyState::Revoked, 502)] {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
             bench.emulator.set_key(OWN_KEYS[0], state);
-            let first = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let first = bench.ask(json!({})).await;
             let id = first.header("agent-byok-credential-id").unwrap().to_owned();
             for stream in [false, true] {
                 let sent = bench.emulator.journal().len();
-                let later = bench.client.post(CHAT, &bench.chat(json!({"stream": stream}))).await.unwrap();
-                assert_eq!(
-                    (later.status, bench.emulator.journal().len()),
-                    (status, sent),
-                    "{}",
-                    later.text()
-                );
+                let later = bench.ask(json!({"stream": stream})).await;
+                let calls = bench.emulator.journal().len();
+                assert_eq!((later.status, calls), (status, sent), "{}", later.text());
                 assert_eq!(later.header("agent-attempts"), Some("0"));
                 assert_eq!(later.header("agent-execution-profile"), Some("byok"));
                 assert_eq!(later.header("agent-byok-credential-id"), Some(id.as_str()));
@@ -198,10 +179,9 @@ fn a_credential_that_is_parked_is_named_in_the_head_of_every_error() {
 
 #[test]
 fn accounts_of_the_pool_stand_in_for_each_other() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&[]).pool(&POOL_KEYS)).await;
+    on_bench(Setup::own(&[]).pool(&POOL_KEYS), async |bench| {
         bench.emulator.script_all([Behaviour::status(401)]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        let answer = bench.ask(json!({})).await;
         assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("2")), "{}", answer.text());
         assert_eq!(answer.header("agent-fallback-used"), Some("false"));
         let used = keys_used(&bench);
@@ -211,11 +191,9 @@ fn accounts_of_the_pool_stand_in_for_each_other() {
 
 #[test]
 fn an_error_after_retries_tells_sdks_not_to_try_again() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::status(500).always()]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 502, "{}", answer.text());
+        let answer = bench.told(502, json!({})).await;
         assert_eq!(answer.header("x-should-retry"), Some("false"));
         assert_eq!(answer.header("agent-attempts"), Some("3"));
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
@@ -227,11 +205,9 @@ fn an_error_after_retries_tells_sdks_not_to_try_again() {
 
 #[test]
 fn a_bad_request_is_not_sent_twice() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
         bench.emulator.script_all([Behaviour::status(400).message("temperature is too hot").always()]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 400);
+        let answer = bench.told(400, json!({})).await;
         assert!(answer.text().contains("temperature is too hot"), "{}", answer.text());
         assert_eq!(bench.emulator.journal().len(), 1);
     });
@@ -243,8 +219,7 @@ fn a_redirect_is_an_error_and_never_followed() {
         let other = Bench::start(Setup::own(&[])).await;
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
         bench.emulator.script_all([Behaviour::ok().redirect(other.emulator.base_url()).always()]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 502, "{}", answer.text());
+        let answer = bench.told(502, json!({})).await;
         assert!(other.emulator.journal().is_empty());
         assert_eq!(bench.emulator.journal().len(), 1);
     });
@@ -259,15 +234,14 @@ fn the_deadline_is_hard_and_told() {
             let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
             bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30)).always()]);
             let pace = Pace::start(&[]);
-            let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": stream}))).await.unwrap();
+            let answer = bench.ask(json!({"stream": stream})).await;
             let took = pace.elapsed();
             assert_eq!(answer.status, 504, "{}", answer.text());
             assert!(answer.text().contains("deadline_exceeded"));
             assert!(took < Duration::from_millis(800), "{took:?}");
             assert_eq!(bench.record().await.outcome, Outcome::Deadline);
-            let gone =
-                bench.emulator.wait_for(Duration::from_secs(2), |sent| sent[0].cancelled.is_some()).await;
-            assert!(gone.is_ok(), "the upstream is cut off");
+            let gone = bench.emulator.wait_for(Duration::from_secs(2), |sent| sent[0].cancelled.is_some());
+            assert!(gone.await.is_ok(), "the upstream is cut off");
         });
     }
 }
@@ -278,8 +252,7 @@ fn a_slow_first_byte_goes_to_the_next() {
         let spec = RouteSpec { first_byte_timeout_ms: Some(200), ..RouteSpec::default() };
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
         bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30))]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = bench.told(200, json!({})).await;
         let record = bench.record().await;
         assert_eq!(record.attempts[0].fault, Some(FaultClass::Timeout));
         assert!(record.attempts[0].usage.prompt_total() > 0, "it may have been billed");
@@ -288,24 +261,20 @@ fn a_slow_first_byte_goes_to_the_next() {
 
 #[test]
 fn an_upstream_that_can_not_be_reached_is_told_as_such() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.refuse().await;
-        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-        assert_eq!(answer.status, 502, "{}", answer.text());
+        let answer = bench.told(502, json!({})).await;
         assert!(answer.text().contains("upstream_unreachable"), "{}", answer.text());
     });
 }
 
 #[test]
 fn when_all_are_limited_the_client_is_told_the_earliest_time() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
         bench.emulator.script(OWN_KEYS[0], [Behaviour::rate_limited(50)]);
         bench.emulator.script(OWN_KEYS[1], [Behaviour::rate_limited(30)]);
         for attempts in [Some("2"), Some("0")] {
-            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
-            assert_eq!(answer.status, 429, "{}", answer.text());
+            let answer = bench.told(429, json!({})).await;
             let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
             assert!((29..=30).contains(&wait), "{wait}");
             assert_eq!(answer.header("agent-attempts"), attempts);
@@ -316,25 +285,21 @@ fn when_all_are_limited_the_client_is_told_the_earliest_time() {
 
 #[test]
 fn a_storm_of_failures_is_bounded_by_the_retry_budget() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::status(503).always()]);
         let (began, calls) = (Instant::now(), 40);
-        let under_way: Vec<_> = (0..calls)
-            .map(|_| {
-                let (client, body) = (bench.client.clone(), bench.chat(json!({})));
-                tokio::task::spawn_local(async move { client.post(CHAT, &body).await.unwrap().status })
-            })
-            .collect();
+        let call = |_| {
+            let (client, body) = (bench.client.clone(), bench.chat(json!({})));
+            tokio::task::spawn_local(async move { client.post(CHAT, &body).await.unwrap().status })
+        };
+        let under_way: Vec<_> = (0..calls).map(call).collect();
         for call in under_way {
             assert_eq!(call.await.unwrap(), 503);
         }
         let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
         let sent = bench.emulator.journal().len();
-        assert!(
-            sent <= calls + calls / 5 + 10 * seconds + 11,
-            "{sent} sent for {calls} calls in {seconds} s"
-        );
+        let most = calls + calls / 5 + 10 * seconds + 11;
+        assert!(sent <= most, "{sent} sent for {calls} calls in {seconds} s");
     });
 }
 
@@ -349,10 +314,9 @@ fn an_answer_that_is_none_goes_to_the_next() {
         Behaviour::ok().bomb(512 * 1024 * 1024),
     ];
     for behaviour in broken {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
             bench.emulator.script(OWN_KEYS[0], [behaviour.clone().always()]);
-            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            let answer = bench.ask(json!({})).await;
             assert_eq!(answer.status, 200, "{behaviour:?} {}", answer.text());
             assert_eq!(answer.json()["object"], "chat.completion", "{behaviour:?}");
             let record = bench.record().await;
@@ -365,11 +329,10 @@ fn an_answer_that_is_none_goes_to_the_next() {
 
 #[test]
 fn a_dead_upstream_is_left_alone_while_another_serves() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
         bench.emulator.script(OWN_KEYS[0], [Behaviour::status(500).always()]);
         for _ in 0..4 {
-            assert_eq!(bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap().status, 200);
+            assert_eq!(bench.ask(json!({})).await.status, 200);
         }
         let first = keys_used(&bench).iter().filter(|key| *key == OWN_KEYS[0]).count();
         assert_eq!(first, 5, "five failures in a row open its breaker");

@@ -125,12 +125,8 @@ fn a_session_has_only_so_many_responses_at_once() {
         client.write_all(&text_frame(one_more, MASK)).await.unwrap();
         let event = heard(&mut client).await;
         let error = &event["error"];
-        assert_eq!(
-            (&event["type"], &error["code"]),
-            (&"error".into(), &"realtime_responses".into()),
-            "{event}"
-        );
-        assert_eq!(error["event_id"], "one more", "{event}");
+        assert_eq!((&event["type"], &error["event_id"]), (&"error".into(), &"one more".into()), "{event}");
+        assert_eq!(error["code"], "realtime_responses", "{event}");
         drop(client);
         session.await.unwrap();
         let records = bench.settled(REALTIME_RESPONSES_MAX).await;

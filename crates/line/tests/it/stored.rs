@@ -10,7 +10,7 @@ use domain::{
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use crate::bench::{Bench, OWN_KEYS, Setup, on_core};
+use crate::bench::{OWN_KEYS, Setup, on_bench};
 
 /// A store that does not answer.
 struct Away;
@@ -53,14 +53,13 @@ impl ObjectStore for Away {
 
 #[test]
 fn a_list_that_the_store_does_not_give_is_refused_for_the_moment() {
-    on_core(async {
-        let bench = Bench::start(Setup { objects: Some(Arc::new(Away)), ..Setup::own(&OWN_KEYS[..1]) }).await;
+    on_bench(Setup { objects: Some(Arc::new(Away)), ..Setup::own(&OWN_KEYS[..1]) }, async |bench| {
         let (_, caller) = bench.caller();
         let kind = (Dialect::Chat, StoredKind::File);
         let answer = line::list_objects(&bench.core, &caller, kind, "", bench.trace()).await;
         assert_eq!(answer.status(), 503);
-        let body: Value =
-            serde_json::from_slice(&answer.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"]["code"], "store_unavailable", "{body}");
     });
 }

@@ -12,9 +12,7 @@ use harness::pace::{Pace, Threads};
 use harness::{At, Behaviour, UsageMode};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, OWN_KEYS, Setup, on_core};
-
-const CHAT: &str = "/v1/chat/completions";
+use crate::bench::{Bench, CHAT, OWN_KEYS, Setup, on_bench, on_core};
 
 fn text_of(events: &[String]) -> String {
     let deltas = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
@@ -27,10 +25,9 @@ fn has_usage(events: &[String]) -> bool {
 
 #[test]
 fn a_stream_passes_whole_with_its_usage_read_and_hidden() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::ok().chunks(20)]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         assert_eq!(stream.status, 200);
         assert!(stream.header("content-type").unwrap().starts_with("text/event-stream"));
         assert_eq!(stream.header("x-accel-buffering"), Some("no"));
@@ -42,8 +39,7 @@ fn a_stream_passes_whole_with_its_usage_read_and_hidden() {
         let record = bench.record().await;
         let sent = &bench.emulator.journal()[0];
         assert_eq!(sent.json()["stream_options"]["include_usage"], true);
-        assert_eq!(record.outcome, Outcome::Completed);
-        assert_eq!(record.usage.source, UsageSource::Provider);
+        assert_eq!((record.outcome, record.usage.source), (Outcome::Completed, UsageSource::Provider));
         assert_eq!(record.usage.completion_total(), sent.said_tokens);
         assert_eq!(record.usage.prompt_total(), sent.prompt_tokens);
         assert!(record.stream && record.bytes_out > 0);
@@ -52,10 +48,9 @@ fn a_stream_passes_whole_with_its_usage_read_and_hidden() {
 
 #[test]
 fn a_whole_answer_to_a_stream_request_comes_out_as_a_stream() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::ok().wrong_form()]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         let (events, end) = stream.events().await;
         end.unwrap();
         assert_eq!(stream.status, 200, "{events:?}");
@@ -73,10 +68,9 @@ fn a_whole_answer_to_a_stream_request_comes_out_as_a_stream() {
 
 #[test]
 fn an_error_in_a_whole_answer_to_a_stream_request_is_told_as_what_it_is() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::canned(CannedBody::Openai).code("insufficient_quota")]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let answer = bench.ask(json!({"stream": true})).await;
         assert_eq!(answer.json()["error"]["code"], "insufficient_quota", "{}", answer.text());
         let record = bench.record().await;
         assert_eq!(record.attempts[0].fault, Some(FaultClass::UpstreamQuota));
@@ -84,11 +78,19 @@ fn an_error_in_a_whole_answer_to_a_stream_request_is_told_as_what_it_is() {
     });
 }
 
+/// The client has left: the upstream is cut off within a tenth of a second.
+async fn check_cut(bench: &Bench, pace: &Pace) {
+    let cut = bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
+    let after = pace.elapsed();
+    assert!(cut.is_ok(), "the upstream was not cancelled");
+    assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
+}
+
 /// The number of pieces in which a stream of forty events arrives.
 async fn pieces(behaviour: Behaviour) -> usize {
     let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
     bench.emulator.script_all([behaviour.chunks(40)]);
-    let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+    let mut stream = bench.stream().await;
     let mut count = 0;
     while stream.chunk().await.unwrap().is_some() {
         count += 1;
@@ -109,8 +111,7 @@ fn what_comes_together_goes_out_together_and_nothing_waits_for_more() {
 
 #[test]
 fn usage_is_shown_to_who_asks_for_it() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         let body = bench.chat(json!({"stream": true, "stream_options": {"include_usage": true}}));
         let (events, end) = bench.client.stream(CHAT, &body).await.unwrap().events().await;
         end.unwrap();
@@ -132,10 +133,9 @@ fn what_fails_before_content_fails_over_with_a_real_status() {
         Behaviour::canned(CannedBody::Openai),
     ];
     for failure in failures {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
             bench.emulator.script(OWN_KEYS[0], [failure.clone().always()]);
-            let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+            let mut stream = bench.stream().await;
             let (events, end) = stream.events().await;
             assert_eq!(stream.status, 200, "{failure:?} {events:?}");
             end.unwrap();
@@ -151,10 +151,9 @@ fn what_fails_before_content_fails_over_with_a_real_status() {
 
 #[test]
 fn when_all_fail_before_content_the_client_reads_an_error_status() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::ok().error_event(At::Event(1)).always()]);
-        let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let answer = bench.ask(json!({"stream": true})).await;
         assert!(answer.status >= 500, "{}", answer.text());
         assert!(answer.json()["error"]["message"].is_string());
         assert_eq!(answer.header("x-should-retry"), Some("false"));
@@ -171,11 +170,10 @@ fn what_breaks_after_content_is_an_error_event_and_no_clean_end() {
         Behaviour::ok().malformed(At::Middle),
     ];
     for broken in breaks {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        on_bench(Setup::own(&OWN_KEYS[..2]), async |bench| {
             let script = broken.clone().chunks(20).interval(Duration::from_millis(1));
             bench.emulator.script_all([script.always()]);
-            let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+            let mut stream = bench.stream().await;
             let (events, end) = stream.events().await;
             assert!(end.is_err(), "{broken:?} ended cleanly");
             assert!(!text_of(&events).is_empty());
@@ -194,24 +192,18 @@ fn what_breaks_after_content_is_an_error_event_and_no_clean_end() {
 
 #[test]
 fn a_client_that_leaves_cuts_the_upstream_and_is_booked_once() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         let slow = Behaviour::ok().chunks(1_000).interval(Duration::from_millis(5));
         bench.emulator.script_all([slow]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         for _ in 0..5 {
             stream.event().await.unwrap();
         }
         let pace = Pace::start(&[Threads::of_emulators()]);
         stream.hang_up();
-        let journal =
-            bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
-        let after = pace.elapsed();
-        assert!(journal.is_ok(), "the upstream was not cancelled");
-        assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
+        check_cut(&bench, &pace).await;
         let record = bench.record().await;
-        assert_eq!(record.outcome, Outcome::ClientCancelled);
-        assert_eq!(record.usage.source, UsageSource::Estimate);
+        assert_eq!((record.outcome, record.usage.source), (Outcome::ClientCancelled, UsageSource::Estimate));
         assert!(record.usage.completion_total() > 0);
         assert_eq!(record.attempts.len(), 1);
     });
@@ -220,8 +212,7 @@ fn a_client_that_leaves_cuts_the_upstream_and_is_booked_once() {
 #[test]
 fn a_client_that_leaves_before_the_head_cuts_the_upstream_too() {
     for stream in [false, true] {
-        on_core(async {
-            let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
             bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30))]);
             let body = bench.chat(json!({"stream": stream}));
             let call = bench.client.post(CHAT, &body);
@@ -231,11 +222,7 @@ fn a_client_that_leaves_before_the_head_cuts_the_upstream_too() {
                 arrived = arrived => drop(arrived.unwrap()),
             }
             let pace = Pace::start(&[Threads::of_emulators()]);
-            let journal =
-                bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
-            let after = pace.elapsed();
-            assert!(journal.is_ok(), "the upstream was not cancelled");
-            assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
+            check_cut(&bench, &pace).await;
             assert_eq!(bench.record().await.outcome, Outcome::ClientCancelled);
         });
     }
@@ -247,11 +234,10 @@ fn short_head_wait() -> RouteSpec {
 
 #[test]
 fn a_silent_upstream_gets_its_head_out_and_the_answer_follows() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(short_head_wait())).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]).route(short_head_wait()), async |bench| {
         bench.emulator.script_all([Behaviour::ok().latency(Duration::from_millis(400))]);
         let pace = Pace::start(&[]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         let took = pace.elapsed();
         assert!(took < Duration::from_millis(300), "{took:?}");
         let (events, end) = stream.events().await;
@@ -263,11 +249,10 @@ fn a_silent_upstream_gets_its_head_out_and_the_answer_follows() {
 
 #[test]
 fn behind_the_head_only_the_same_seat_is_asked_again() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).route(short_head_wait())).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]).route(short_head_wait()), async |bench| {
         let late = Behaviour::status(503).latency(Duration::from_millis(150));
         bench.emulator.script(OWN_KEYS[0], [late]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         let (events, end) = stream.events().await;
         end.unwrap();
         assert!(!text_of(&events).is_empty());
@@ -277,11 +262,10 @@ fn behind_the_head_only_the_same_seat_is_asked_again() {
         assert_eq!(record.attempts[0].fault, Some(FaultClass::Overloaded));
         assert_eq!(record.outcome, Outcome::Completed);
     });
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).route(short_head_wait())).await;
+    on_bench(Setup::own(&OWN_KEYS[..2]).route(short_head_wait()), async |bench| {
         let late = Behaviour::status(401).latency(Duration::from_millis(150));
         bench.emulator.script(OWN_KEYS[0], [late.always()]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         let (events, end) = stream.events().await;
         assert!(end.is_err());
         assert!(events.last().unwrap().contains("upstream_auth_failed"), "{events:?}");
@@ -296,7 +280,7 @@ fn a_stall_in_the_middle_ends_in_an_error_event() {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
         bench.emulator.script_all([Behaviour::ok().chunks(10).stall(At::Middle)]);
         let pace = Pace::start(&[Threads::of_emulators()]);
-        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let mut stream = bench.stream().await;
         let (events, end) = stream.events().await;
         assert!(end.is_err());
         assert!(events.last().unwrap().contains("upstream_timeout"), "{events:?}");
@@ -308,12 +292,9 @@ fn a_stall_in_the_middle_ends_in_an_error_event() {
 
 #[test]
 fn a_stream_without_usage_is_estimated() {
-    on_core(async {
-        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::ok().usage(UsageMode::Missing)]);
-        let (_, end) =
-            bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap().events().await;
-        end.unwrap();
+        bench.stream().await.events().await.1.unwrap();
         let record = bench.record().await;
         assert_eq!((record.outcome, record.usage.source), (Outcome::Completed, UsageSource::Estimate));
     });
@@ -335,9 +316,8 @@ fn flood(whole: usize) -> (String, Arc<[AtomicUsize; 2]>) {
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
                 socket.write_all(head.as_bytes()).unwrap();
                 let text = "tide".repeat(16 * 1024);
-                let delta =
-                    json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
-                let event = format!("data: {delta}\n\n");
+                let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": null});
+                let event = format!("data: {}\n\n", json!({"choices": [choice]}));
                 while counters[caller].load(Ordering::SeqCst) < whole {
                     if socket.write_all(event.as_bytes()).is_err() {
                         return;

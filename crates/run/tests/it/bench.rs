@@ -87,6 +87,11 @@ pub fn on_core<F: Future<Output = ()>>(test: F) {
     });
 }
 
+/// Runs a test on a bench whose workspace has a credential.
+pub fn on_bench(test: impl AsyncFnOnce(Bench)) {
+    on_core(async { test(Bench::start(Serves::Own).await).await });
+}
+
 impl Bench {
     pub async fn start(serves: Serves) -> Self {
         Self::with_loopback(serves, true).await
@@ -129,28 +134,26 @@ impl Bench {
             objects: Arc::new(domain::ports::NoObjects),
             world,
         };
-        let snapshot = Reader::fixed(Arc::new(snapshot));
-        let counters = Rc::new(Counters::default());
         let core = Rc::new(Core {
             number: 0,
-            snapshot,
+            snapshot: Reader::fixed(Arc::new(snapshot)),
             deps: hands,
             journal,
             allowances: Default::default(),
-            counters,
+            counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
             cached: Arc::default(),
             sessions: Arc::new(domain::ports::NoSessions),
             contents: Arc::new(domain::ports::NoContents),
             overload: Rc::default(),
             in_background: Default::default(),
-            batches: std::sync::Arc::new(domain::NoBatches),
-            tasks: std::sync::Arc::new(domain::NoTasks),
-            live_tasks: std::sync::Arc::default(),
-            files: std::sync::Arc::new(domain::NoFiles),
-            tools: std::sync::Arc::new(domain::NoTools),
-            agents: std::sync::Arc::new(domain::NoAgents),
-            flows: std::sync::Arc::new(domain::NoFlows),
+            batches: Arc::new(domain::NoBatches),
+            tasks: Arc::new(domain::NoTasks),
+            live_tasks: Arc::default(),
+            files: Arc::new(domain::NoFiles),
+            tools: Arc::new(domain::NoTools),
+            agents: Arc::new(domain::NoAgents),
+            flows: Arc::new(domain::NoFlows),
             apps: run::APPS,
             background: Arc::default(),
         });
@@ -160,8 +163,11 @@ impl Bench {
         Self { emulator, client, core, books, drainer, _dir: dir }
     }
 
-    pub async fn run(&self, body: &Value) -> Answer {
-        self.client.post("/v1/run", body).await.unwrap()
+    /// The answer to a run, whose status is this one.
+    pub async fn run(&self, status: u16, body: &Value) -> Answer {
+        let answer = self.client.post("/v1/run", body).await.unwrap();
+        assert_eq!(answer.status, status, "{body}: {}", answer.text());
+        answer
     }
 
     pub async fn run_with(&self, header: (&str, &str), body: &Value) -> Answer {
@@ -344,13 +350,11 @@ async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Re
         Err(fault) => return line::refuse(core, Dialect::Run, &fault, trace),
     };
     let body = body.collect().await.unwrap().to_bytes();
-    let (dialect, operation) = (Dialect::Run, Operation::Run);
-    let headers = parts.headers;
     let inbound = Inbound {
         trace,
-        dialect,
-        operation,
-        headers,
+        dialect: Dialect::Run,
+        operation: Operation::Run,
+        headers: parts.headers,
         addressed: None,
         body,
         form: None,

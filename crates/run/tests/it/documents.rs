@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Serves, Shelf, on_core};
+use crate::bench::{Bench, Serves, Shelf, on_bench, on_core};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -16,14 +16,12 @@ fn ask(document: &Value) -> Value {
 
 #[test]
 fn a_text_is_fetched_and_named() {
-    on_core(async {
-        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
-        let report = bench.run(&ask(&json!(format!("{}/q3%20report.txt?signature=s", shelf.origin)))).await;
-        assert_eq!(report.status, 200, "{}", report.text());
+    on_bench(async |bench| {
+        let shelf = Shelf::start().await;
+        let report = json!(format!("{}/q3%20report.txt?signature=s", shelf.origin));
+        bench.run(200, &ask(&report)).await;
         let uri = format!("{}/table", shelf.origin);
-        let table =
-            bench.run(&ask(&json!({"uri": uri, "filename": "t.csv", "content_type": "text/csv"}))).await;
-        assert_eq!(table.status, 200, "{}", table.text());
+        bench.run(200, &ask(&json!({"uri": uri, "filename": "t.csv", "content_type": "text/csv"}))).await;
         let sent = bench.emulator.journal();
         let content = |at: usize| sent[at].json()["messages"][0]["content"].as_str().unwrap().to_owned();
         let framed =
@@ -37,21 +35,17 @@ fn a_text_is_fetched_and_named() {
 
 #[test]
 fn what_can_not_be_read_costs_nothing_and_says_why() {
-    on_core(async {
-        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
+    on_bench(async |bench| {
+        let shelf = Shelf::start().await;
         for (path, status, code, part) in [
             ("/archive", 422, "validation_error", "text/*"),
             ("/missing", 400, "document_unreachable", "404"),
             ("/inward", 400, "document_refused", "169.254.169.254"),
         ] {
-            let answer = bench.run(&ask(&json!(format!("{}{path}", shelf.origin)))).await;
-            assert_eq!(answer.status, status, "{}", answer.text());
+            let answer = bench.run(status, &ask(&json!(format!("{}{path}", shelf.origin)))).await;
             let problem = answer.json();
-            assert_eq!(
-                (&problem["code"], &problem["param"]),
-                (&json!(code), &json!("input.document")),
-                "{problem}"
-            );
+            assert_eq!(problem["code"], code, "{problem}");
+            assert_eq!(problem["param"], "input.document", "{problem}");
             assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
             assert!(!answer.text().contains("secret words"), "{problem}");
         }
@@ -65,20 +59,16 @@ fn the_loopback_is_refused_where_the_operator_did_not_allow_it() {
     on_core(async {
         let bench = Bench::with_loopback(Serves::Own, false).await;
         let shelf = Shelf::start().await;
-        let answer = bench.run(&ask(&json!(format!("{}/q3%20report.txt", shelf.origin)))).await;
-        assert_eq!(
-            (answer.status, &answer.json()["code"]),
-            (400, &json!("document_refused")),
-            "{}",
-            answer.text()
-        );
+        let document = json!(format!("{}/q3%20report.txt", shelf.origin));
+        let answer = bench.run(400, &ask(&document)).await;
+        assert_eq!(answer.json()["code"], "document_refused", "{}", answer.text());
     });
 }
 
 #[test]
 fn a_client_that_leaves_while_the_document_comes_has_used_nothing() {
-    on_core(async {
-        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
+    on_bench(async |bench| {
+        let shelf = Shelf::start().await;
         let body = ask(&json!(format!("{}/never", shelf.origin))).to_string();
         let headers = [("content-type", "application/json")];
         let call = bench.client.open(Method::POST, "/v1/run", &headers, body.into());

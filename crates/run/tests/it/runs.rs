@@ -4,7 +4,7 @@ use domain::{Operation, Outcome, Profile};
 use harness::{Behaviour, UsageMode};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Serves, on_core};
+use crate::bench::{Bench, Serves, on_bench, on_core};
 
 const MODEL: &str = "openai/gpt-4o-mini";
 
@@ -25,14 +25,10 @@ fn shape(value: &Value) -> Value {
 
 #[test]
 fn the_snippet_answers_with_a_finished_task_and_one_exact_record() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
-        let body = json!({
-            "app": MODEL,
-            "input": {"prompt": "Summarize this quarterly report", "document": "data:,Sales%20rose."},
-        });
-        let answer = bench.run(&body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+    on_bench(async |bench| {
+        let input = json!({"prompt": "Summarize this quarterly report", "document": "data:,Sales%20rose."});
+        let body = json!({"app": MODEL, "input": input});
+        let answer = bench.run(200, &body).await;
         assert_eq!(answer.header("content-type"), Some("application/json"));
         let trace = answer.header("agent-trace-id").unwrap().to_owned();
         assert_eq!(answer.header("x-request-id"), Some(trace.as_str()));
@@ -43,10 +39,8 @@ fn the_snippet_answers_with_a_finished_task_and_one_exact_record() {
         let sent = &bench.emulator.journal()[0];
         assert_eq!(sent.json()["model"], "gpt-4o-mini");
         let content = sent.json()["messages"][0]["content"].as_str().unwrap().to_owned();
-        assert!(
-            content.starts_with("<document name=\"document\" type=\"text/plain\">\nSales rose.\n"),
-            "{content}"
-        );
+        let document = "<document name=\"document\" type=\"text/plain\">\nSales rose.\n";
+        assert!(content.starts_with(document), "{content}");
         assert!(content.ends_with("\n\nSummarize this quarterly report"), "{content}");
         assert_eq!(bench.emulator.violations(), []);
 
@@ -64,25 +58,21 @@ fn the_snippet_answers_with_a_finished_task_and_one_exact_record() {
         assert_eq!(whole["messages"][0]["code"], "task_not_kept");
         let task = &whole["data"];
         assert_eq!(task["id"], trace.replace("trc_", "tsk_"));
-        assert_eq!(
-            (&task["status"], &task["app"], &task["app_id"]),
-            (&json!(10), &json!(MODEL), &json!(MODEL))
-        );
+        let (status, app, app_id) = (&task["status"], &task["app"], &task["app_id"]);
+        assert_eq!((status, app, app_id), (&json!(10), &json!(MODEL), &json!(MODEL)));
         assert_eq!(task["input"], body["input"]);
         assert!(!task["output"]["response"].as_str().unwrap().is_empty());
-        assert_eq!(
-            task["usage_events"],
-            json!([{"tier": "cloud", "type": "text", "model": MODEL, "quantity": tokens, "unit": "tokens", "estimated": false}])
-        );
+        let event = json!({"tier": "cloud", "type": "text", "model": MODEL, "quantity": tokens,
+            "unit": "tokens", "estimated": false});
+        assert_eq!(task["usage_events"], json!([event]));
     });
 }
 
 #[test]
 fn counts_are_those_of_the_books_and_estimates_say_so() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
+    on_bench(async |bench| {
         bench.emulator.script_all([Behaviour::ok().usage(UsageMode::Missing)]);
-        let event = bench.run(&ask(MODEL)).await.json()["data"]["usage_events"][0].clone();
+        let event = bench.run(200, &ask(MODEL)).await.json()["data"]["usage_events"][0].clone();
         let usage = bench.records().await[0].usage;
         assert!(usage.is_estimated());
         assert_eq!(event["quantity"], usage.prompt_total() + usage.completion_total());
@@ -100,8 +90,7 @@ fn one_shape_whoever_serves() {
             (Serves::Node, "local-model", "byoc", "private"),
         ] {
             let bench = Bench::start(serves).await;
-            let answer = bench.run(&ask(app)).await;
-            assert_eq!(answer.status, 200, "{serves:?} {}", answer.text());
+            let answer = bench.run(200, &ask(app)).await;
             assert_eq!(answer.header("agent-execution-profile"), Some(profile));
             assert_eq!(answer.json()["data"]["usage_events"][0]["tier"], tier);
             assert_eq!(answer.json()["data"]["infra"], tier);
@@ -115,8 +104,7 @@ fn one_shape_whoever_serves() {
 
 #[test]
 fn each_version_gets_its_envelope() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
+    on_bench(async |bench| {
         let bare = bench.run_with(("x-api-version", "2"), &ask(MODEL)).await;
         assert_eq!(bare.json()["status"], 10, "{}", bare.text());
         let first = bench.run_with(("X-API-Version", "1"), &ask(MODEL)).await;
@@ -127,13 +115,11 @@ fn each_version_gets_its_envelope() {
 
 #[test]
 fn system_and_max_tokens_reach_the_model_and_a_cut_is_told() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
+    on_bench(async |bench| {
         let mut body = ask(MODEL);
         body["input"]["system"] = json!("Be brief.");
         body["input"]["max_tokens"] = json!(3);
-        let answer = bench.run(&body).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = bench.run(200, &body).await;
         let sent = bench.emulator.journal()[0].json();
         assert_eq!(sent["messages"][0], json!({"role": "system", "content": "Be brief."}));
         assert_eq!(sent["max_tokens"], 3);
@@ -143,27 +129,20 @@ fn system_and_max_tokens_reach_the_model_and_a_cut_is_told() {
 
 #[test]
 fn what_does_not_fit_reaches_no_upstream_and_is_named() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
-        let cases = [
-            (json!({"app": MODEL, "input": {}}), "/input/prompt"),
+    on_bench(async |bench| {
+        let with = |input: Value| json!({"app": MODEL, "input": input});
+        let document = |document: Value| with(json!({"prompt": "x", "document": document}));
+        for (body, pointer) in [
+            (with(json!({})), "/input/prompt"),
             (json!({"app": MODEL}), "/input"),
-            (json!({"app": MODEL, "input": {"prompt": ""}}), "/input/prompt"),
-            (json!({"app": MODEL, "input": {"prompt": "x", "max_tokens": "9"}}), "/input/max_tokens"),
-            (json!({"app": MODEL, "input": {"prompt": "x", "image": "y"}}), "/input/image"),
-            (json!({"app": MODEL, "input": {"prompt": "x", "document": "report.txt"}}), "/input/document"),
-            (
-                json!({"app": MODEL, "input": {"prompt": "x", "document": "file:///etc/passwd"}}),
-                "/input/document",
-            ),
-            (
-                json!({"app": MODEL, "input": {"prompt": "x", "document": {"uri": "ftp://h/x"}}}),
-                "/input/document/uri",
-            ),
-        ];
-        for (body, pointer) in cases {
-            let answer = bench.run(&body).await;
-            assert_eq!(answer.status, 422, "{body} {}", answer.text());
+            (with(json!({"prompt": ""})), "/input/prompt"),
+            (with(json!({"prompt": "x", "max_tokens": "9"})), "/input/max_tokens"),
+            (with(json!({"prompt": "x", "image": "y"})), "/input/image"),
+            (document(json!("report.txt")), "/input/document"),
+            (document(json!("file:///etc/passwd")), "/input/document"),
+            (document(json!({"uri": "ftp://h/x"})), "/input/document/uri"),
+        ] {
+            let answer = bench.run(422, &body).await;
             assert_eq!(answer.header("content-type"), Some("application/problem+json"));
             let problem = answer.json();
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
@@ -182,16 +161,13 @@ fn what_does_not_fit_reaches_no_upstream_and_is_named() {
 
 #[test]
 fn errors_of_the_line_are_problems_in_the_clients_words() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
-        let unknown = bench.run(&ask("nobody/knows-it")).await;
-        assert_eq!(unknown.status, 404, "{}", unknown.text());
+    on_bench(async |bench| {
+        let unknown = bench.run(404, &ask("nobody/knows-it")).await;
         assert_eq!(unknown.header("content-type"), Some("application/problem+json"));
         assert_eq!(unknown.json()["param"], "app", "{}", unknown.text());
 
         bench.emulator.script_all([Behaviour::status(401)]);
-        let refused = bench.run(&ask(MODEL)).await;
-        assert_eq!(refused.status, 502, "{}", refused.text());
+        let refused = bench.run(502, &ask(MODEL)).await;
         assert_eq!(refused.header("content-type"), Some("application/problem+json"));
         assert_eq!(refused.header("agent-execution-profile"), Some("byok"));
         assert_eq!(refused.json()["request_id"].as_str(), refused.header("x-request-id"));
@@ -202,8 +178,7 @@ fn errors_of_the_line_are_problems_in_the_clients_words() {
 
 #[test]
 fn a_stranger_is_refused_in_this_grammar() {
-    on_core(async {
-        let bench = Bench::start(Serves::Own).await;
+    on_bench(async |bench| {
         let headers = ("authorization", "Bearer tg_live_wrong");
         let answer = bench.run_with(headers, &ask(MODEL)).await;
         assert_eq!(answer.status, 401, "{}", answer.text());

@@ -42,7 +42,7 @@ fn alias(number: u8, name: &str, project: Option<u8>, releases: &[&[&str]]) -> A
 
 /// In the order of a snapshot: by name, the projects' own first.
 fn fixture(aliases: Vec<Arc<AliasEntry>>) -> Fixture {
-    let mut fixture = Fixture::new().credential(1, "openai").node(1, &["tide-1"]);
+    let mut fixture = Fixture::own(1).node(1, &["tide-1"]);
     fixture.workspace.aliases = aliases;
     fixture
 }

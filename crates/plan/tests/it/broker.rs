@@ -59,12 +59,10 @@ fn expect(fixture: &Fixture, model: &str, attempts: &str, refused: &[(Principal,
 fn own_credentials_then_own_nodes_then_the_pool() {
     let all = || Fixture::new().credential(1, "together_ai").node(1, &[LLAMA]).account(1, "nebius");
     expect(&all(), LLAMA, "c1", &[(n(1), "profile_not_chosen"), (a(1), "byok_strict")]);
-    for (state, word) in [
-        (CredentialState::Disabled, "disabled"),
-        (CredentialState::Revoked, "revoked"),
-        (CredentialState::Invalid, "invalid"),
-        (CredentialState::Unverified, "unverified"),
-    ] {
+    use CredentialState::{Disabled, Invalid, Revoked, Unverified};
+    let states =
+        [(Disabled, "disabled"), (Revoked, "revoked"), (Invalid, "invalid"), (Unverified, "unverified")];
+    for (state, word) in states {
         let fixture = Fixture::new()
             .credential_with(1, "together_ai", |entry| entry.state = state)
             .node(1, &[LLAMA])
@@ -87,8 +85,7 @@ fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
         ..RouteSpec::default()
     };
     let fixture = |gpt: Profile| {
-        Fixture::new()
-            .credential(1, "openai")
+        Fixture::own(1)
             .node(1, &["qwen-7b"])
             .account(1, "openai")
             .account(2, "nebius")
@@ -112,12 +109,8 @@ fn a_listed_profile_order_is_kept() {
             .route(1, by_default(|spec| spec.profiles = profiles.to_vec()))
     };
     use Profile::{Byoc, Byok, ManagedProvider, Subscription};
-    expect(
-        &fixture(&[ManagedProvider, Byok]),
-        LLAMA,
-        "a1",
-        &[(c(1), "profile_not_chosen"), (n(1), "profile_not_in_route")],
-    );
+    let refused = &[(c(1), "profile_not_chosen"), (n(1), "profile_not_in_route")];
+    expect(&fixture(&[ManagedProvider, Byok]), LLAMA, "a1", refused);
     expect(&fixture(&[Byok, Byoc]), LLAMA, "c1", &[(n(1), "profile_not_chosen")]);
     expect(&fixture(&[Subscription, Byok]), LLAMA, "c1", &[]);
     expect(&fixture(&[Subscription]), LLAMA, "", &[(c(1), "profile_not_in_route")]);
@@ -208,8 +201,7 @@ fn a_subscription_is_first_unless_a_route_gives_it_another_place() {
     use Profile::{Byoc, Byok, ManagedProvider, Subscription};
     let s = |number| Principal::Subscription(subscription_id(number));
     let own = || {
-        Fixture::new()
-            .credential(1, "openai")
+        Fixture::own(1)
             .subscription(3, "openai")
             .subscription(2, "openai")
             .node(1, &["openai/gpt-4o"])
@@ -254,7 +246,7 @@ fn a_limited_subscription_is_an_error_and_no_absence() {
 /// The price is the list's, less the stated discount.
 #[test]
 fn a_subscription_costs_the_list_less_its_discount() {
-    let list = Fixture::new().credential(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
+    let list = Fixture::own(1).ask("gpt-4o").attempts[0].rates.unwrap();
     let saved = Fixture::new().subscription(1, "openai").ask("gpt-4o").attempts[0].rates.unwrap();
     assert_eq!((saved.input.0, saved.output.0), (list.input.0 / 2, list.output.0 / 2));
 }
@@ -286,12 +278,8 @@ fn a_route_narrows_who_may_serve() {
     let none = listed(|spec| spec.credential_ids = vec![credential_id(77)]);
     expect(&none, LLAMA, "", &[(c(1), "credential_not_in_route"), (a(1), "profile_not_in_route")]);
     let region = listed(|spec| spec.regions = vec!["eu".into()]);
-    expect(
-        &region,
-        LLAMA,
-        "c1",
-        &[(c(2), "region_not_allowed"), (c(3), "region_unknown"), (a(1), "region_unknown")],
-    );
+    let refused = &[(c(2), "region_not_allowed"), (c(3), "region_unknown"), (a(1), "region_unknown")];
+    expect(&region, LLAMA, "c1", refused);
     let sellers = listed(|spec| spec.providers = vec!["together".into()]);
     expect(&sellers, LLAMA, "c2 c3", &[(c(1), "provider_not_in_route"), (a(1), "provider_not_in_route")]);
 }
@@ -300,7 +288,7 @@ fn a_route_narrows_who_may_serve() {
 fn an_offers_regions_count_where_the_credential_says_none() {
     let fixture = |regions: &[&str]| {
         let regions = regions.iter().map(|region| (*region).to_owned()).collect();
-        Fixture::new().credential(1, "openai").route(1, by_default(|spec| spec.regions = regions))
+        Fixture::own(1).route(1, by_default(|spec| spec.regions = regions))
     };
     expect(&fixture(&["eu", "us"]), "openai/regional", "c1", &[]);
     expect(&fixture(&["eu"]), "openai/regional", "", &[(c(1), "region_not_allowed")]);
@@ -339,12 +327,8 @@ fn a_pinned_seller_is_the_only_one() {
         .credential(2, "together_ai")
         .node(1, &[LLAMA])
         .account(1, "nebius");
-    expect(
-        &fixture,
-        &format!("together:{LLAMA}"),
-        "c2",
-        &[(c(1), "does_not_offer"), (n(1), "does_not_offer")],
-    );
+    let refused = &[(c(1), "does_not_offer"), (n(1), "does_not_offer")];
+    expect(&fixture, &format!("together:{LLAMA}"), "c2", refused);
 }
 
 /// C13: the pool, by weight.
@@ -442,12 +426,8 @@ fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
     expect(&alone(Fixture::new()), "acme/twin", "", &[(a(2), "emergency_not_due")]);
     let other = alone(Fixture::new().account(1, "nebius"));
     expect(&other, "acme/twin", "", &[(a(2), "emergency_not_due")]);
-    expect(
-        &alone(Fixture::new().account(1, "openai")),
-        "openrouter:anything",
-        "",
-        &[(a(2), "emergency_not_due")],
-    );
+    let refused = &[(a(2), "emergency_not_due")];
+    expect(&alone(Fixture::new().account(1, "openai")), "openrouter:anything", "", refused);
     // A disabled account is not a failure, nor is a rate limit, and one that only
     // seems to be down is tried first.
     let off = alone(Fixture::new().account_with(1, "openai", |entry| entry.disabled = true));
@@ -467,12 +447,8 @@ fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
 fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
     let fixture = rescued(true, true).credential(1, "openrouter");
     expect(&fixture, "acme/twin", "", &[(c(1), "emergency_only")]);
-    expect(
-        &rescued(true, true).credential(2, "openai"),
-        "openai/gpt-4o-mini",
-        "c2",
-        &[(a(2), "emergency_only")],
-    );
+    let refused = &[(a(2), "emergency_only")];
+    expect(&rescued(true, true).credential(2, "openai"), "openai/gpt-4o-mini", "c2", refused);
     // Not behind a fallback to the pool either: the workspace allowed the pool, not a third party.
     for spec in [
         RouteSpec { byok_fallback: ByokFallback::Managed, emergency_allowed: true, ..RouteSpec::default() },
@@ -491,12 +467,8 @@ fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
 
 #[test]
 fn a_server_without_an_address_is_not_asked() {
-    expect(
-        &Fixture::new().credential(1, "openai_compatible"),
-        "openai_compatible/x",
-        "",
-        &[(c(1), "no_address")],
-    );
+    let refused = &[(c(1), "no_address")];
+    expect(&Fixture::new().credential(1, "openai_compatible"), "openai_compatible/x", "", refused);
 }
 
 #[test]
@@ -535,8 +507,7 @@ fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_doe
 fn strict_is_strict_whatever_stands_on_the_board() {
     for standing in [resting(9), parked(), broken(), Availability::HalfOpen] {
         for listed in [vec![], vec![Profile::Byok, Profile::ManagedProvider], vec![Profile::Byok]] {
-            let fixture = Fixture::new()
-                .credential(1, "openai")
+            let fixture = Fixture::own(1)
                 .account(1, "openai")
                 .route(1, by_default(|spec| spec.profiles = listed))
                 .standing(c(1), standing);
@@ -552,7 +523,7 @@ fn strict_is_strict_whatever_stands_on_the_board() {
 fn a_fallback_comes_after_own_credentials_and_is_marked() {
     let fixture = |fallback_on: &[FallbackClass]| {
         let fallback_on = fallback_on.to_vec();
-        Fixture::new().credential(1, "openai").credential(2, "openai").account(1, "openai").route(
+        Fixture::own(2).account(1, "openai").route(
             1,
             by_default(|spec| {
                 spec.byok_fallback = ByokFallback::Managed;
@@ -587,8 +558,7 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
 #[test]
 fn overflow_is_for_want_of_capacity_and_never_for_failure() {
     let fixture = |standing: Availability| {
-        Fixture::new()
-            .credential(1, "openai")
+        Fixture::own(1)
             .account(1, "openai")
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)
@@ -600,21 +570,17 @@ fn overflow_is_for_want_of_capacity_and_never_for_failure() {
 }
 
 fn overflow_to(change: impl FnOnce(&mut RouteSpec)) -> Fixture {
-    Fixture::new()
-        .credential(1, "openai")
-        .committed(2, "openai")
-        .account(1, "openai")
-        .route(1, by_default(change))
+    Fixture::own(1).committed(2, "openai").account(1, "openai").route(1, by_default(change))
 }
 
 #[test]
 fn a_commitment_is_filled_first_unless_the_route_orders_the_credentials() {
-    let plain = || Fixture::new().credential(1, "openai").committed(2, "openai");
+    let plain = || Fixture::own(1).committed(2, "openai");
     expect(&plain(), "gpt-4o", "c2 c1", &[]);
     expect(&plain().spent(c(2)), "gpt-4o", "c1 c2", &[(c(2), "-")]);
     let ordered = by_default(|spec| spec.credential_ids = vec![credential_id(1), credential_id(2)]);
     expect(&plain().route(1, ordered), "gpt-4o", "c1 c2", &[]);
-    let reserved = Fixture::new().credential(1, "openai").credential_with(2, "openai", |entry| {
+    let reserved = Fixture::own(1).credential_with(2, "openai", |entry| {
         let limits = domain::AgreedLimits { reserved_units: Some(2), ..domain::AgreedLimits::default() };
         entry.agreement = Arc::new(domain::Agreement { limits, ..domain::Agreement::default() });
     });
@@ -653,7 +619,7 @@ fn an_own_credential_that_takes_the_overflow_takes_nothing_else() {
     };
     expect(&overflow_to(listed).spent(c(2)), "gpt-4o", "c1+", &[]);
     // Where there is no other, it serves like any credential, unless the route lists others.
-    let alone = || Fixture::new().credential(1, "openai");
+    let alone = || Fixture::own(1);
     expect(&alone().route(1, by_default(own)), "gpt-4o", "c1", &[]);
     expect(&alone().route(1, by_default(listed)), "gpt-4o", "", &[(c(1), "overflow_only")]);
     let with_fallback = |spec: &mut RouteSpec| {
@@ -665,7 +631,7 @@ fn an_own_credential_that_takes_the_overflow_takes_nothing_else() {
 
 #[test]
 fn who_is_known_to_refuse_is_not_asked_while_another_may_be() {
-    let fixture = || Fixture::new().credential(1, "openai").credential(2, "openai");
+    let fixture = || Fixture::own(2);
     for (standing, word) in [(resting(3), "rate_limited"), (parked(), "parked"), (broken(), "breaker_open")] {
         expect(&fixture().standing(c(1), standing), "gpt-4o", "c2", &[(c(1), word)]);
     }
@@ -706,7 +672,7 @@ fn a_breaker_above_a_model_is_named_with_its_level_and_its_time() {
         (Availability::Limited { us: NOW_US + 2_000_000 }, "recently_limited", "left alone for 2 s"),
         (Availability::Paced { us: NOW_US + 7_000_000 }, "agreed_limit_reached", "its next turn is in 7 s"),
     ] {
-        let fixture = Fixture::new().credential(1, "openai").credential(2, "openai").standing(c(1), standing);
+        let fixture = Fixture::own(2).standing(c(1), standing);
         expect(&fixture, "openai/gpt-4o-mini", "c2", &[(c(1), code)]);
         let answer = fixture.ask("openai/gpt-4o-mini");
         assert!(answer.rejected[0].detail.contains(words), "{answer:#?}");
@@ -736,13 +702,8 @@ fn breakers_keep_at_most_half_of_a_pool_from_being_called() {
 #[test]
 fn a_used_up_agreement_is_waited_for_a_moment_and_refused_with_its_time_otherwise() {
     let paced = |ms: u64| Availability::Paced { us: NOW_US + ms * 1_000 };
-    let both = |first: u64, second: u64| {
-        Fixture::new()
-            .credential(1, "openai")
-            .credential(2, "openai")
-            .standing(c(1), paced(first))
-            .standing(c(2), paced(second))
-    };
+    let both =
+        |first: u64, second: u64| Fixture::own(2).standing(c(1), paced(first)).standing(c(2), paced(second));
     expect(&both(900, 20_000), "openai/gpt-4o-mini", "c1", &[(c(2), "agreed_limit_reached")]);
     let fault = both(30_000, 20_000).ask("openai/gpt-4o-mini").fault.unwrap();
     assert_eq!((fault.code, fault.retry_after_ms), ("rate_limit_exceeded", Some(20_000)));
@@ -752,8 +713,7 @@ fn a_used_up_agreement_is_waited_for_a_moment_and_refused_with_its_time_otherwis
 #[test]
 fn a_used_up_agreement_overflows_and_an_open_breaker_does_not() {
     let fixture = |standing| {
-        Fixture::new()
-            .credential(1, "openai")
+        Fixture::own(1)
             .account(1, "openai")
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)

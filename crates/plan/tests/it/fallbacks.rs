@@ -34,7 +34,7 @@ fn others(answer: &Explanation) -> String {
 #[test]
 fn what_the_customers_own_serves_stays_there_unless_the_route_lets_it_leave() {
     use ByokFallback::{Managed, Never};
-    let own = || Fixture::new().credential(1, "openai").account(2, "anthropic");
+    let own = || Fixture::own(1).account(2, "anthropic");
     let pooled = || Fixture::new().account(1, "openai").account(2, "anthropic");
     let listed = [Profile::Byok, Profile::ManagedProvider];
     for (what, fixture, byok_fallback, profiles, expected) in [
@@ -57,7 +57,7 @@ fn what_the_customers_own_serves_stays_there_unless_the_route_lets_it_leave() {
 fn a_model_whose_candidates_are_all_at_their_limits_is_left_at_once() {
     let own = Principal::Credential(credential_id(1));
     let limited = Availability::RetryAt { us: NOW_US + 60_000_000 };
-    let fixture = || Fixture::new().credential(1, "openai").credential(2, "anthropic").standing(own, limited);
+    let fixture = || Fixture::own(1).credential(2, "anthropic").standing(own, limited);
     let answer = fixture().route(1, route(ByokFallback::Never, &[])).ask(MODEL);
     assert_eq!((short(&answer).as_str(), answer.resolved_model.as_deref()), ("c2", Some(OTHER)));
     assert!(answer.fault.is_none(), "{:?}", answer.fault);
@@ -70,7 +70,7 @@ fn a_model_whose_candidates_are_all_at_their_limits_is_left_at_once() {
     // Only where the route states it, and never to accounts that it does not let the failure lead to.
     let plain = RouteSpec { model_fallbacks: Vec::new(), ..route(ByokFallback::Never, &[]) };
     assert!(fixture().route(1, plain).ask(MODEL).fault.is_some());
-    let pool = || Fixture::new().credential(1, "openai").account(2, "anthropic").standing(own, limited);
+    let pool = || Fixture::own(1).account(2, "anthropic").standing(own, limited);
     let on = |class| RouteSpec { fallback_on: vec![class], ..route(ByokFallback::Managed, &[]) };
     assert!(pool().route(1, route(ByokFallback::Never, &[])).ask(MODEL).fault.is_some());
     assert_eq!(short(&pool().route(1, on(FallbackClass::RateLimit)).ask(MODEL)), "a2*");

@@ -71,9 +71,7 @@ fn an_operators_names_stay_the_operators() {
 #[test]
 fn the_first_reset_is_told_when_everybody_was_told_to_wait() {
     let at = |seconds: u64| Availability::RetryAt { us: NOW_US + seconds * 1_000_000 };
-    let fixture = Fixture::new()
-        .credential(1, "openai")
-        .credential(2, "openai")
+    let fixture = Fixture::own(2)
         .account(1, "openai")
         .standing(Principal::Credential(credential_id(1)), at(40))
         .standing(Principal::Credential(credential_id(2)), at(7));
@@ -83,8 +81,7 @@ fn the_first_reset_is_told_when_everybody_was_told_to_wait() {
     assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(7_000), None));
     assert!(answer.attempts.is_empty());
 
-    let fixture =
-        Fixture::new().credential(1, "openai").standing(Principal::Credential(credential_id(1)), at(600));
+    let fixture = Fixture::own(1).standing(Principal::Credential(credential_id(1)), at(600));
     let fault = fixture.ask("gpt-4o").fault.unwrap();
     assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(600_000), Some(false)));
 }
@@ -103,7 +100,7 @@ fn a_node_that_is_away_is_no_reason_to_leave_the_hardware() {
 
 #[test]
 fn a_model_of_another_kind_is_told_apart() {
-    let answer = Fixture::new().credential(1, "openai").ask("text-embedding-3-small");
+    let answer = Fixture::own(1).ask("text-embedding-3-small");
     let fault = answer.fault.unwrap();
     assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "model_modality"));
     assert!(answer.attempts.is_empty());

@@ -109,36 +109,19 @@ impl AvailabilityView for Fixture {
     }
 }
 
+macro_rules! ids {
+    ($($name:ident: $id:ident $byte:literal),*) => {
+        $(pub fn $name(number: u8) -> $id {
+            $id::new(u64::from(number), [$byte; 10])
+        })*
+    };
+}
+
+ids!(credential_id: CredentialId 1, account_id: AccountId 2, node_id: NodeId 3, route_id: RouteId 4);
+ids!(key_id: KeyId 5, project_id: ProjectId 6, workspace_id: WorkspaceId 7);
+
 pub fn subscription_id(number: u8) -> SubscriptionId {
     SubscriptionId::from_uuid(*credential_id(number).as_uuid())
-}
-
-pub fn credential_id(number: u8) -> CredentialId {
-    CredentialId::new(u64::from(number), [1; 10])
-}
-
-pub fn account_id(number: u8) -> AccountId {
-    AccountId::new(u64::from(number), [2; 10])
-}
-
-pub fn node_id(number: u8) -> NodeId {
-    NodeId::new(u64::from(number), [3; 10])
-}
-
-pub fn route_id(number: u8) -> RouteId {
-    RouteId::new(u64::from(number), [4; 10])
-}
-
-pub fn key_id(number: u8) -> KeyId {
-    KeyId::new(u64::from(number), [5; 10])
-}
-
-pub fn project_id(number: u8) -> ProjectId {
-    ProjectId::new(u64::from(number), [6; 10])
-}
-
-pub fn workspace_id(number: u8) -> WorkspaceId {
-    WorkspaceId::new(u64::from(number), [7; 10])
 }
 
 pub fn sealed() -> Arc<Sealed> {
@@ -256,6 +239,11 @@ impl Fixture {
             hints: None,
             catalogue: None,
         }
+    }
+
+    /// With this many credentials at OpenAI.
+    pub fn own(count: u8) -> Self {
+        (1..=count).fold(Self::new(), |fixture, number| fixture.credential(number, "openai"))
     }
 
     pub fn credential(self, number: u8, provider: &str) -> Self {
@@ -427,16 +415,12 @@ fn catalogue(emergencies: bool, subscriptions: bool) -> Arc<Catalogue> {
 
 /// The attempts as short words: `c1`, `a2*` for a fallback, `a2+` for an overflow, `n3`.
 pub fn short(explanation: &Explanation) -> String {
-    let words: Vec<String> = explanation
-        .attempts
-        .iter()
-        .map(|attempt| {
-            let star = if attempt.is_fallback { "*" } else { "" };
-            let plus = if attempt.overflow.is_some() { "+" } else { "" };
-            format!("{}{star}{plus}", name_of(attempt.principal))
-        })
-        .collect();
-    words.join(" ")
+    let words = explanation.attempts.iter().map(|attempt| {
+        let star = if attempt.is_fallback { "*" } else { "" };
+        let plus = if attempt.overflow.is_some() { "+" } else { "" };
+        format!("{}{star}{plus}", name_of(attempt.principal))
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Why a candidate was refused, or `-` where it was not.
@@ -446,13 +430,12 @@ pub fn reason(explanation: &Explanation, principal: Principal) -> &str {
 }
 
 pub fn name_of(principal: Principal) -> String {
-    (1..=u8::MAX)
-        .find_map(|number| match principal {
-            Principal::Credential(id) if id == credential_id(number) => Some(format!("c{number}")),
-            Principal::Account(id) if id == account_id(number) => Some(format!("a{number}")),
-            Principal::Node(id) if id == node_id(number) => Some(format!("n{number}")),
-            Principal::Subscription(id) if id == subscription_id(number) => Some(format!("s{number}")),
-            _ => None,
-        })
-        .unwrap_or_else(|| principal.to_string())
+    let name = |number| match principal {
+        Principal::Credential(id) if id == credential_id(number) => Some(format!("c{number}")),
+        Principal::Account(id) if id == account_id(number) => Some(format!("a{number}")),
+        Principal::Node(id) if id == node_id(number) => Some(format!("n{number}")),
+        Principal::Subscription(id) if id == subscription_id(number) => Some(format!("s{number}")),
+        _ => None,
+    };
+    (1..=u8::MAX).find_map(name).unwrap_or_else(|| principal.to_string())
 }

@@ -59,18 +59,14 @@ fn whatever_the_state_of_a_candidate_the_policy_is_its_reason() {
 
 #[test]
 fn a_node_that_the_policy_allows_and_that_is_away_is_still_away() {
-    let fixture = Fixture::new()
-        .credential(1, "openai")
-        .node_with(1, &[MODEL], |entry| entry.state = NodeState::Unreachable);
+    let fixture = Fixture::own(1).node_with(1, &[MODEL], |entry| entry.state = NodeState::Unreachable);
     let fixture = forbidding(fixture, PolicySpec { profiles: vec![Profile::Byoc], ..PolicySpec::default() });
     assert_eq!(fixture.ask(MODEL).fault.unwrap().code, "node_unreachable");
 }
 
 #[test]
 fn what_could_serve_as_well_is_named_with_the_rule_that_has_another_chosen() {
-    let base = || {
-        Fixture::new().credential(1, "openai").credential(2, "openai").account(1, "openai").node(1, &[MODEL])
-    };
+    let base = || Fixture::own(2).account(1, "openai").node(1, &[MODEL]);
     let strict = [("c2", "later_in_order"), ("n1", "profile_not_chosen"), ("a1", "byok_strict")];
     let named = |expected: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
         expected.iter().map(|(name, rule)| ((*name).to_owned(), *rule)).collect()
@@ -88,7 +84,7 @@ fn what_could_serve_as_well_is_named_with_the_rule_that_has_another_chosen() {
     let own = PolicySpec { profiles: vec![Profile::Byok], ..PolicySpec::default() };
     assert_eq!(others(&forbidding(off, own)), named(&[("c2", "later_in_order")]));
     // For a kind of request that only own credentials serve, nothing else counts.
-    let mut videos = Fixture::new().credential(1, "openai").account(1, "openai");
+    let mut videos = Fixture::own(1).account(1, "openai");
     videos.modality = Modality::Video;
     assert_eq!(videos.ask("openai:sora-2").others.len(), 0);
 }

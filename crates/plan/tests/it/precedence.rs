@@ -38,8 +38,7 @@ fn environment() -> RouteScope {
 }
 
 fn fixture(scopes: &[RouteScope]) -> Fixture {
-    let mut fixture =
-        Fixture::new().credential(1, "openai").credential(2, "together_ai").account(1, "openai");
+    let mut fixture = Fixture::own(1).credential(2, "together_ai").account(1, "openai");
     fixture.tag = Some("batch");
     for (number, scope) in (1..).zip(scopes) {
         fixture = fixture.route(number, spec(scope.clone()));
@@ -161,7 +160,7 @@ fn the_same_scope_twice_is_decided_by_age_and_each_winner_says_why() {
 /// C3: default, provider, environment and model of one account, eight questions.
 #[test]
 fn four_scopes_of_an_account_answer_eight_cases() {
-    let mut fixture = Fixture::new().credential(1, "openai").credential(2, "nebius").account(1, "openai");
+    let mut fixture = Fixture::own(1).credential(2, "nebius").account(1, "openai");
     for (number, scope) in
         (1..).zip([scope(), provider("openai"), environment(), model("openai/gpt-4o-mini")])
     {

@@ -6,8 +6,7 @@ use crate::fixture::{Fixture, credential_id, short};
 
 /// Every kind of candidate that a name could mean.
 fn everybody() -> Fixture {
-    Fixture::new()
-        .credential(1, "openai")
+    Fixture::own(1)
         .credential(2, "together_ai")
         .credential_with(3, "my-vllm", |entry| entry.base_url = Some("https://vllm.example/v1".into()))
         .node(1, &["llama3:8b", "meta-llama/Llama-3.3-70B-Instruct", "gpt-4o", "qwen/anything"])
@@ -239,7 +238,7 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
         .account(1, "openai");
     elsewhere.dialect = Dialect::Chat;
     assert_eq!(elsewhere.ask("brand-new").fault.unwrap().code, "model_not_found");
-    let fault = Fixture::new().credential(1, "openai").ask("grok-4.6x").fault.unwrap();
+    let fault = Fixture::own(1).ask("grok-4.6x").fault.unwrap();
     assert_eq!(fault.code, "model_not_served");
     let message = fault.to_string();
     assert!(message.contains("tidegate credential add xai") && message.contains("xai/grok-4.6"), "{message}");

@@ -8,7 +8,7 @@ use crate::fixture::Fixture;
 
 #[test]
 fn a_name_means_to_lists_what_it_means_to_requests() {
-    let mut fixture = Fixture::new().credential(1, "openai").credential(2, "gemini").node(1, &["echo"]);
+    let mut fixture = Fixture::own(1).credential(2, "gemini").node(1, &["echo"]);
     fixture.dialect = Dialect::Chat;
     for (name, meaning, is_known) in [
         ("openai/gpt-4o-mini", "openai/gpt-4o-mini", true),

@@ -55,8 +55,7 @@ fn without_a_strategy_the_oldest_credential_comes_first_and_no_order_is_explaine
 #[test]
 fn committed_capacity_comes_first() {
     let committed = |agreement: Agreement| {
-        Fixture::new()
-            .credential(1, "openai")
+        Fixture::own(1)
             .credential_with(2, "openai", |entry| entry.agreement = Arc::new(agreement))
             .route(1, strategy(Strategy::CommittedFirst))
     };
@@ -121,10 +120,7 @@ fn a_markup_counts_among_accounts() {
 fn the_fastest_is_measured_by_what_the_client_waits_for() {
     let streamed_fast = Load { first_byte_us: Some(100_000), whole_us: Some(9_000_000), ..Load::default() };
     let whole_fast = Load { first_byte_us: Some(300_000), whole_us: Some(2_000_000), ..Load::default() };
-    let fixture = Fixture::new()
-        .credential(1, "openai")
-        .credential(2, "openai")
-        .credential(3, "openai")
+    let fixture = Fixture::own(3)
         .load(own(2), whole_fast)
         .load(own(3), streamed_fast)
         .route(1, strategy(Strategy::Fastest));
@@ -161,13 +157,8 @@ fn firsts_of(fixture: &Fixture, draws: u64) -> BTreeMap<String, u32> {
 
 #[test]
 fn at_most_two_per_cent_explore_and_they_measure_what_is_unknown() {
-    let fixture = Fixture::new()
-        .credential(1, "openai")
-        .credential(2, "openai")
-        .credential(3, "openai")
-        .load(own(1), fast(100))
-        .load(own(2), fast(50))
-        .route(1, strategy(Strategy::Fastest));
+    let fixture =
+        Fixture::own(3).load(own(1), fast(100)).load(own(2), fast(50)).route(1, strategy(Strategy::Fastest));
     let counts = firsts(&fixture);
     assert!(counts["c2"] >= 19_500, "{counts:?}");
     assert!(counts["c3"] >= 200, "the unmeasured one is explored: {counts:?}");
@@ -213,7 +204,7 @@ fn orders_by_session(fixture: &Fixture) -> Vec<String> {
 /// Where a warm session began, it goes on, whatever the strategy says; elsewhere only where that seat may not be called.
 #[test]
 fn a_warm_session_goes_on_where_it_began() {
-    let seats = Fixture::new().credential(1, "openai").credential(2, "openai").credential(3, "openai");
+    let seats = Fixture::own(3);
     let seats = seats.load(own(1), fast(9)).load(own(2), fast(90)).load(own(3), fast(900));
     for kind in [Strategy::Fastest, Strategy::Cheapest, Strategy::Balanced, Strategy::CommittedFirst] {
         let route = seats.clone().route(1, strategy(kind));
@@ -270,7 +261,7 @@ fn a_session_stays_at_one_of_the_seats_that_load_is_spread_over() {
         assert!(why.contains("the session stays at"), "{why}");
     }
     // Its requests measure no other seat, and a heavier account has more sessions.
-    let fastest = Fixture::new().credential(1, "openai").credential(2, "openai").load(own(1), fast(9));
+    let fastest = Fixture::own(2).load(own(1), fast(9));
     let fastest = Fixture { session_key: Some(1), ..fastest.route(1, strategy(Strategy::Fastest)) };
     assert_eq!(firsts(&fastest).into_keys().collect::<Vec<_>>(), ["c1"]);
     let weighted = Fixture::new()
@@ -300,9 +291,7 @@ fn balanced_accounts_are_drawn_by_weight_and_compared_for_their_weight() {
 
 #[test]
 fn local_first_and_byok_strict_say_which_profiles_serve() {
-    let fixture = |name| {
-        Fixture::new().credential(1, "openai").node(1, &[MODEL]).account(1, "openai").route(1, strategy(name))
-    };
+    let fixture = |name| Fixture::own(1).node(1, &[MODEL]).account(1, "openai").route(1, strategy(name));
     assert_eq!(short(&fixture(Strategy::LocalFirst).ask(MODEL)), "n1 c1*");
     assert_eq!(short(&fixture(Strategy::None).ask(MODEL)), "c1");
     let strict = fixture(Strategy::ByokStrict).ask(MODEL);
@@ -341,11 +330,7 @@ fn conditions_choose_among_routes_of_one_scope() {
     let long = RouteConditions { prompt_tokens_min: Some(1_000), ..RouteConditions::default() };
     let tools = RouteConditions { has_tools: Some(true), ..RouteConditions::default() };
     let user = RouteConditions { end_user: Some("vip".into()), ..RouteConditions::default() };
-    let fixture = Fixture::new()
-        .credential(1, "openai")
-        .credential(2, "openai")
-        .credential(3, "openai")
-        .credential(4, "openai")
+    let fixture = Fixture::own(4)
         .route(1, to(1, RouteConditions::default()))
         .route(2, to(2, long))
         .route(3, to(3, tools))

@@ -12,17 +12,11 @@ use snapshot::{AliasEntry, ReleaseEntry};
 use crate::fixture::{Fixture, NOW_US, credential_id, project_id, route_id, spec};
 
 fn release(number: u8, models: &[&str]) -> Arc<ReleaseEntry> {
-    let targets = models.iter().map(|model| AliasTarget { model: (*model).to_owned(), weight: 1 });
-    Arc::new(ReleaseEntry {
-        id: AliasReleaseId::new(u64::from(number), [number; 10]),
-        number: u32::from(number),
-        spec: AliasReleaseSpec {
-            split: AliasSplit::Ordered,
-            targets: targets.collect(),
-            parameters: Vec::new(),
-            note: String::new(),
-        },
-    })
+    let target = |model: &&str| AliasTarget { model: (*model).to_owned(), weight: 1 };
+    let (split, targets) = (AliasSplit::Ordered, models.iter().map(target).collect());
+    let spec = AliasReleaseSpec { split, targets, parameters: Vec::new(), note: String::new() };
+    let id = AliasReleaseId::new(u64::from(number), [number; 10]);
+    Arc::new(ReleaseEntry { id, number: u32::from(number), spec })
 }
 
 /// An alias of the workspace or of a project, whose releases are numbered from `number`; the last is active.
@@ -58,7 +52,7 @@ fn resolved(plan: &Explanation) -> (Option<&str>, Option<(u8, usize)>) {
 fn a_later_target_of_an_ordered_alias_stands_in_for_one_that_fails() {
     let targets: &[&str] = &["anthropic/claude-haiku-4-5", "openai/gpt-4o-mini", "tide-1", "nobody/has-it"];
     let mut fixture = fixture(vec![alias(1, "auto", None, &[targets])]);
-    let others = |plan: &Explanation| -> Vec<(String, usize)> {
+    let others = |plan: &Explanation| -> Vec<_> {
         plan.fallbacks.iter().map(|one| (one.model.clone(), one.attempts.len())).collect()
     };
     let expected = [("tide-1".to_owned(), 1), ("nobody/has-it".to_owned(), 0)];
@@ -127,17 +121,11 @@ fn the_next_target_is_considered_where_nothing_offers_the_one_before() {
 #[test]
 fn a_route_of_an_alias_is_stronger_than_one_of_its_model() {
     let model = Some("openai/gpt-4o".to_owned());
+    let of_alias = || RouteScope { alias: Some("auto".into()), ..RouteScope::default() };
     let fixture = fixture(vec![alias(1, "auto", None, &[&["openai/gpt-4o"]])])
         .route(1, spec(RouteScope { model, ..RouteScope::default() }))
-        .route(2, spec(RouteScope { alias: Some("auto".into()), ..RouteScope::default() }))
-        .route(
-            3,
-            spec(RouteScope {
-                alias: Some("auto".into()),
-                modality: Some("image".into()),
-                ..RouteScope::default()
-            }),
-        );
+        .route(2, spec(of_alias()))
+        .route(3, spec(RouteScope { modality: Some("image".into()), ..of_alias() }));
     let route = |name: &str| fixture.ask(name).route.unwrap();
     assert_eq!((route("auto").id, route("auto").why), (route_id(2), "its alias is the model's name"));
     assert_eq!(route("openai/gpt-4o").id, route_id(1));

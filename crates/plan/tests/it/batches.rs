@@ -50,10 +50,7 @@ fn fault(fixture: &Fixture, models: [&'static str; 2]) -> Box<Fault> {
 
 #[test]
 fn what_no_own_credential_takes_is_left_to_the_gateway() {
-    let on_account = fault(
-        &Fixture::new().account(1, "anthropic"),
-        ["anthropic/claude-haiku-4-5", "anthropic/claude-haiku-4-5"],
-    );
+    let on_account = fault(&Fixture::new().account(1, "anthropic"), ["anthropic/claude-haiku-4-5"; 2]);
     assert_eq!(on_account.code, "batch_needs_own_credential");
     let catalogue = Arc::new(Catalogue::of_texts(PROVIDERS, MODELS).unwrap());
     let two = Fixture { catalogue: Some(catalogue), ..Fixture::new() };

@@ -121,7 +121,6 @@ fn a_listed_profile_order_is_kept() {
     expect(&away, LLAMA, "a1*", &[(n(1), "unreachable")]);
 }
 
-/// What a route lists behind its nodes follows them within the same request.
 #[test]
 fn what_a_route_lists_behind_its_nodes_follows_them() {
     use Profile::{Byoc, Byok, ManagedProvider};
@@ -243,7 +242,6 @@ fn a_limited_subscription_is_an_error_and_no_absence() {
     assert_eq!(short(&fixture.ask("gpt-4o")), "");
 }
 
-/// The price is the list's, less the stated discount.
 #[test]
 fn a_subscription_costs_the_list_less_its_discount() {
     let list = Fixture::own(1).ask("gpt-4o").attempts[0].rates.unwrap();
@@ -415,13 +413,10 @@ fn an_emergency_needs_the_operators_word_and_the_routes() {
 #[test]
 fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
     // No other account is in the pool, or none has the model: nothing failed.
-    let alone = |fixture: Fixture| Fixture {
-        takes_emergencies: true,
-        ..fixture.route(1, RouteSpec { emergency_allowed: true, ..RouteSpec::default() }).account_with(
-            2,
-            "openrouter",
-            |entry| entry.allow_unpriced = true,
-        )
+    let alone = |fixture: Fixture| {
+        let fixture = fixture.account_with(2, "openrouter", |entry| entry.allow_unpriced = true);
+        let spec = RouteSpec { emergency_allowed: true, ..RouteSpec::default() };
+        Fixture { takes_emergencies: true, ..fixture.route(1, spec) }
     };
     expect(&alone(Fixture::new()), "acme/twin", "", &[(a(2), "emergency_not_due")]);
     let other = alone(Fixture::new().account(1, "nebius"));
@@ -523,13 +518,9 @@ fn strict_is_strict_whatever_stands_on_the_board() {
 fn a_fallback_comes_after_own_credentials_and_is_marked() {
     let fixture = |fallback_on: &[FallbackClass]| {
         let fallback_on = fallback_on.to_vec();
-        Fixture::own(2).account(1, "openai").route(
-            1,
-            by_default(|spec| {
-                spec.byok_fallback = ByokFallback::Managed;
-                spec.fallback_on = fallback_on;
-            }),
-        )
+        let byok_fallback = ByokFallback::Managed;
+        let spec = RouteSpec { byok_fallback, fallback_on, ..RouteSpec::default() };
+        Fixture::own(2).account(1, "openai").route(1, spec)
     };
     expect(&fixture(&[]), "gpt-4o", "c1 c2 a1*", &[]);
     let resting_one = fixture(&[]).standing(c(1), resting(3));
@@ -682,8 +673,7 @@ fn a_breaker_above_a_model_is_named_with_its_level_and_its_time() {
 #[test]
 fn breakers_keep_at_most_half_of_a_pool_from_being_called() {
     let pool = |broken: &[(u8, u64)]| {
-        let all = (1..=4).fold(Fixture::new(), |fixture, number| fixture.credential(number, "openai"));
-        broken.iter().fold(all, |fixture, (number, seconds)| {
+        broken.iter().fold(Fixture::own(4), |fixture, (number, seconds)| {
             fixture.standing(c(*number), ejected(BreakerLevel::Host, *seconds))
         })
     };

@@ -23,10 +23,8 @@ fn route(byok_fallback: ByokFallback, profiles: &[Profile]) -> RouteSpec {
 fn others(answer: &Explanation) -> String {
     let of = |fallback: &ExplainedFallback| {
         let star = |is_fallback: bool| if is_fallback { "*" } else { "" };
-        let names = fallback.attempts.iter();
-        let names: Vec<_> =
-            names.map(|one| format!("{}{}", name_of(one.principal), star(one.is_fallback))).collect();
-        names.join(" ")
+        let names = fallback.attempts.iter().map(|one| name_of(one.principal) + star(one.is_fallback));
+        names.collect::<Vec<_>>().join(" ")
     };
     answer.fallbacks.iter().map(of).collect::<Vec<_>>().join(" | ")
 }
@@ -61,12 +59,8 @@ fn a_model_whose_candidates_are_all_at_their_limits_is_left_at_once() {
     let answer = fixture().route(1, route(ByokFallback::Never, &[])).ask(MODEL);
     assert_eq!((short(&answer).as_str(), answer.resolved_model.as_deref()), ("c2", Some(OTHER)));
     assert!(answer.fault.is_none(), "{:?}", answer.fault);
-    assert_eq!(
-        left_on(&answer.rejected[0].reason),
-        Some(ModelFallbackClass::Transient),
-        "{:?}",
-        answer.rejected
-    );
+    let left = left_on(&answer.rejected[0].reason);
+    assert_eq!(left, Some(ModelFallbackClass::Transient), "{:?}", answer.rejected);
     // Only where the route states it, and never to accounts that it does not let the failure lead to.
     let plain = RouteSpec { model_fallbacks: Vec::new(), ..route(ByokFallback::Never, &[]) };
     assert!(fixture().route(1, plain).ask(MODEL).fault.is_some());

@@ -44,12 +44,8 @@ fn whatever_the_state_of_a_candidate_the_policy_is_its_reason() {
     let fixture =
         forbidding(fixture, PolicySpec { regions: vec!["eu-west-1".to_owned()], ..PolicySpec::default() });
     let explanation = fixture.ask(MODEL);
-    let principals = (1..=5).map(c).chain([
-        domain::Principal::Node(node_id(1)),
-        domain::Principal::Node(node_id(2)),
-        domain::Principal::Account(account_id(1)),
-    ]);
-    for principal in principals {
+    let nodes = [1, 2].map(|number| domain::Principal::Node(node_id(number)));
+    for principal in (1..=5).map(c).chain(nodes).chain([domain::Principal::Account(account_id(1))]) {
         assert_eq!(reason(&explanation, principal), "policy_forbids", "{}", name_of(principal));
     }
     let fault = explanation.fault.unwrap();

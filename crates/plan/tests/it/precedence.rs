@@ -60,11 +60,8 @@ fn scopes_stand_in_one_order_of_strength() {
         for weak in &order[stronger + 1..] {
             let pair = format!("{strong:?} before {weak:?}");
             assert_eq!(winner(&fixture(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{pair}");
-            assert_eq!(
-                winner(&fixture(&[weak.clone(), strong.clone()]), "openai/gpt-4o"),
-                2,
-                "{pair}, saved later"
-            );
+            let later = fixture(&[weak.clone(), strong.clone()]);
+            assert_eq!(winner(&later, "openai/gpt-4o"), 2, "{pair}, saved later");
         }
     }
 }
@@ -161,10 +158,9 @@ fn the_same_scope_twice_is_decided_by_age_and_each_winner_says_why() {
 #[test]
 fn four_scopes_of_an_account_answer_eight_cases() {
     let mut fixture = Fixture::own(1).credential(2, "nebius").account(1, "openai");
-    for (number, scope) in
-        (1..).zip([scope(), provider("openai"), environment(), model("openai/gpt-4o-mini")])
-    {
-        fixture = fixture.route(number, RouteSpec { scope, ..RouteSpec::default() });
+    let scopes = [scope(), provider("openai"), environment(), model("openai/gpt-4o-mini")];
+    for (number, scope) in (1..).zip(scopes) {
+        fixture = fixture.route(number, spec(scope));
     }
     for (environment, name, number) in [
         ("production", "openai/gpt-4o-mini", 4),

@@ -2,14 +2,17 @@
 
 use domain::{Dialect, FaultClass, Modality, Price, RouteScope, RouteSpec};
 
-use crate::fixture::{Fixture, credential_id, short};
+use crate::fixture::{Fixture, credential_id, short, spec};
+
+const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
+const TURBO: &str = "meta-llama/Llama-3.3-70B-Instruct-Turbo";
 
 /// Every kind of candidate that a name could mean.
 fn everybody() -> Fixture {
     Fixture::own(1)
         .credential(2, "together_ai")
         .credential_with(3, "my-vllm", |entry| entry.base_url = Some("https://vllm.example/v1".into()))
-        .node(1, &["llama3:8b", "meta-llama/Llama-3.3-70B-Instruct", "gpt-4o", "qwen/anything"])
+        .node(1, &["llama3:8b", LLAMA, "gpt-4o", "qwen/anything"])
         .account(1, "openai")
 }
 
@@ -22,33 +25,15 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         // 2: a pinned provider.
         ("openai:gpt-4o", "pinned_seller", "openai/gpt-4o", "c1", "gpt-4o"),
         ("openai:openai/gpt-4o", "pinned_seller", "openai/gpt-4o", "c1", "gpt-4o"),
-        (
-            "together:meta-llama/Llama-3.3-70B-Instruct",
-            "pinned_seller",
-            "meta-llama/Llama-3.3-70B-Instruct",
-            "c2",
-            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        ),
-        (
-            "together_ai:meta-llama/Llama-3.3-70B-Instruct-Turbo",
-            "pinned_seller",
-            "meta-llama/Llama-3.3-70B-Instruct",
-            "c2",
-            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        ),
+        ("together:meta-llama/Llama-3.3-70B-Instruct", "pinned_seller", LLAMA, "c2", TURBO),
+        ("together_ai:meta-llama/Llama-3.3-70B-Instruct-Turbo", "pinned_seller", LLAMA, "c2", TURBO),
         ("together:new/model:v2", "pinned_seller", "together_ai/new/model:v2", "c2", "new/model:v2"),
         ("my-vllm:qwen/Qwen3", "pinned_seller", "my-vllm/qwen/Qwen3", "c3", "qwen/Qwen3"),
         // A workspace's own server may have a model that the catalogue knows from others.
         ("my-vllm:openai/gpt-4o", "pinned_seller", "my-vllm/openai/gpt-4o", "c3", "openai/gpt-4o"),
         // 3: a model of the catalogue, at each provider of it, including nodes.
         ("openai/gpt-4o", "catalogue", "openai/gpt-4o", "c1", "gpt-4o"),
-        (
-            "meta-llama/Llama-3.3-70B-Instruct",
-            "catalogue",
-            "meta-llama/Llama-3.3-70B-Instruct",
-            "c2",
-            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        ),
+        (LLAMA, "catalogue", LLAMA, "c2", TURBO),
         // 4: a node's own name, before a bare name of the catalogue.
         ("llama3:8b", "node_model", "llama3:8b", "n1", "llama3:8b"),
         ("gpt-4o", "node_model", "gpt-4o", "n1", "gpt-4o"),
@@ -56,13 +41,7 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
         // 5: a provider, a synonym or a slug of the workspace, and whatever follows.
         ("openai/gpt-99", "provider_prefix", "openai/gpt-99", "c1", "gpt-99"),
         ("openai/ft:gpt-9:acme::x", "provider_prefix", "openai/ft:gpt-9:acme::x", "c1", "ft:gpt-9:acme::x"),
-        (
-            "together/meta-llama/Llama-3.3-70B-Instruct",
-            "provider_prefix",
-            "meta-llama/Llama-3.3-70B-Instruct",
-            "c2",
-            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
-        ),
+        ("together/meta-llama/Llama-3.3-70B-Instruct", "provider_prefix", LLAMA, "c2", TURBO),
         ("my-vllm/a/b/c", "provider_prefix", "my-vllm/a/b/c", "c3", "a/b/c"),
         // 6: a bare name of one model.
         ("gpt-4o-mini", "bare_name", "openai/gpt-4o-mini", "c1", "gpt-4o-mini"),
@@ -81,14 +60,10 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
 #[test]
 fn media_models_without_a_row_are_explained_by_what_they_do_where_they_are_served() {
     let at = |entry: &mut snapshot::CredentialEntry| entry.base_url = Some("https://vertex.example".into());
-    let fixture = five(Dialect::Chat).credential_with(6, "vertex_ai", at).credential(7, "fal").route(
-        1,
-        RouteSpec {
-            scope: RouteScope { modality: Some("image".into()), ..RouteScope::default() },
-            credential_ids: vec![credential_id(1)],
-            ..RouteSpec::default()
-        },
-    );
+    let scope = RouteScope { modality: Some("image".into()), ..RouteScope::default() };
+    let route = RouteSpec { credential_ids: vec![credential_id(1)], ..spec(scope) };
+    let fixture =
+        five(Dialect::Chat).credential_with(6, "vertex_ai", at).credential(7, "fal").route(1, route);
     for (model, modality, attempts, upstream) in [
         ("openai/gpt-image-1", Modality::Image, "c1", "gpt-image-1"),
         ("dall-e-3", Modality::Image, "c1", "dall-e-3"),
@@ -114,13 +89,8 @@ fn media_models_without_a_row_are_explained_by_what_they_do_where_they_are_serve
     // Policies and routes know it by its publisher's name, too.
     let elsewhere = fixture.ask_for("google/veo-3.0-generate-001", None);
     assert_eq!(elsewhere.resolved_model.as_deref(), Some("vertex_ai/veo-3.0-generate-001"));
-    let ruled = Fixture::new().credential_with(1, "vertex_ai", at).route(
-        1,
-        RouteSpec {
-            scope: RouteScope { model: Some("google/veo-*".into()), ..RouteScope::default() },
-            ..RouteSpec::default()
-        },
-    );
+    let scope = RouteScope { model: Some("google/veo-*".into()), ..RouteScope::default() };
+    let ruled = Fixture::new().credential_with(1, "vertex_ai", at).route(1, spec(scope));
     assert!(ruled.ask_for("google/veo-3.0-generate-001", None).route.is_some());
 }
 
@@ -154,12 +124,9 @@ fn a_clients_text_is_cut_in_messages() {
 
 /// A workspace with a credential of each of the five, called on the paths of a dialect.
 fn five(dialect: Dialect) -> Fixture {
-    let mut fixture = Fixture::new();
-    for (number, provider) in (1..).zip(["openai", "anthropic", "gemini", "xai", "mistral"]) {
-        fixture = fixture.credential(number, provider);
-    }
-    fixture.dialect = dialect;
-    fixture
+    let providers = (1..).zip(["openai", "anthropic", "gemini", "xai", "mistral"]);
+    let add = |fixture: Fixture, (number, provider)| fixture.credential(number, provider);
+    Fixture { dialect, ..providers.fold(Fixture::new(), add) }
 }
 
 /// The names that production code pins, as their vendors serve them: which provider

@@ -51,11 +51,8 @@ fn what_would_be_served_is_listed_and_nothing_else() {
     assert!(all.iter().filter(|model| sold(&model.id)).count() > 10);
     // One of the models that the provider has is enough.
     let is_served = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
-    let listed: Vec<(String, String)> = all
-        .into_iter()
-        .filter(|model| is_served(&model.id))
-        .map(|model| (model.id, model.owned_by))
-        .collect();
+    let listed = all.into_iter().filter(|model| is_served(&model.id));
+    let listed: Vec<_> = listed.map(|model| (model.id, model.owned_by)).collect();
     let expected = [
         ("echo", "byoc"),
         ("meta-llama/Llama-3.3-70B-Instruct", "meta-llama"),
@@ -67,25 +64,14 @@ fn what_would_be_served_is_listed_and_nothing_else() {
 
 #[test]
 fn a_route_and_the_modality_narrow_the_list() {
-    let mut fixture = Fixture::new().account(1, "openai").credential(1, "nebius").route(
-        1,
-        RouteSpec {
-            scope: RouteScope { model: Some("openai/gpt-4o".into()), ..RouteScope::default() },
-            profiles: vec![Profile::Byoc],
-            ..RouteSpec::default()
-        },
-    );
+    let scope = RouteScope { model: Some("openai/gpt-4o".into()), ..RouteScope::default() };
+    let route = RouteSpec { scope, profiles: vec![Profile::Byoc], ..RouteSpec::default() };
+    let mut fixture = Fixture::new().account(1, "openai").credential(1, "nebius").route(1, route);
     let listed = ids(&fixture);
     assert!(!listed.contains(&"openai/gpt-4o".to_owned()) && listed.contains(&"openai/gpt-5.4".to_owned()));
     assert!(!listed.iter().any(|id| id.contains("embedding")));
     fixture.modality = Modality::Embedding;
-    assert_eq!(
-        ids(&fixture),
-        [
-            "Qwen/Qwen3-Embedding-8B",
-            "openai/text-embedding-3-large",
-            "openai/text-embedding-3-small",
-            "openai/text-embedding-ada-002"
-        ]
-    );
+    let [large, small] = ["openai/text-embedding-3-large", "openai/text-embedding-3-small"];
+    let expected = ["Qwen/Qwen3-Embedding-8B", large, small, "openai/text-embedding-ada-002"];
+    assert_eq!(ids(&fixture), expected);
 }

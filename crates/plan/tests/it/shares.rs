@@ -15,20 +15,11 @@ const MODELS: [&str; 4] = ["tide-1", "tide-2", "tide-3", "tide-4"];
 
 /// A release of models that one node serves.
 fn release(number: u8, split: AliasSplit, weights: &[u32]) -> Arc<ReleaseEntry> {
-    let targets = MODELS
-        .iter()
-        .zip(weights)
-        .map(|(model, weight)| AliasTarget { model: (*model).into(), weight: *weight });
-    Arc::new(ReleaseEntry {
-        id: AliasReleaseId::new(u64::from(number), [number; 10]),
-        number: u32::from(number),
-        spec: AliasReleaseSpec {
-            split,
-            targets: targets.collect(),
-            parameters: Vec::new(),
-            note: String::new(),
-        },
-    })
+    let target = |(model, weight): (&&str, &u32)| AliasTarget { model: (*model).into(), weight: *weight };
+    let targets = MODELS.iter().zip(weights).map(target).collect();
+    let spec = AliasReleaseSpec { split, targets, parameters: Vec::new(), note: String::new() };
+    let id = AliasReleaseId::new(u64::from(number), [number; 10]);
+    Arc::new(ReleaseEntry { id, number: u32::from(number), spec })
 }
 
 fn keys() -> impl Iterator<Item = u64> {
@@ -121,11 +112,7 @@ fn a_higher_percentage_only_moves_more_callers_to_the_canary() {
 fn who_gets_the_canary_says_nothing_about_the_target() {
     let fixture = fixture(release(1, AliasSplit::Weighted, &[1]), Some(20), &MODELS);
     let chosen: Vec<_> = picks(&fixture, keys()).into_iter().flatten().collect();
-    let canary: Vec<usize> = chosen
-        .into_iter()
-        .filter(|(choice, _)| *choice == ReleaseChoice::Canary)
-        .map(|(_, target)| target)
-        .collect();
-    let first = canary.iter().filter(|target| **target == 1).count();
+    let canary: Vec<_> = chosen.iter().filter(|(choice, _)| *choice == ReleaseChoice::Canary).collect();
+    let first = canary.iter().filter(|(_, target)| *target == 1).count();
     assert!(first.abs_diff(canary.len() / 2) < 150, "{first} of {}", canary.len());
 }

@@ -24,8 +24,8 @@ fn strategy(strategy: Strategy) -> RouteSpec {
 /// Its own price for a prompt token and for an answer token, in micro-USD per million.
 fn priced(fixture: Fixture, number: u8, input: u64, output: u64) -> Fixture {
     let rates = Rates { input: Price(input), output: Price(output), ..Rates::default() };
-    fixture
-        .credential_with(number, "openai", |entry| entry.pricing = Arc::new(vec![(MODEL.to_owned(), rates)]))
+    let pricing = Arc::new(vec![(MODEL.to_owned(), rates)]);
+    fixture.credential_with(number, "openai", |entry| entry.pricing = pricing)
 }
 
 fn own(number: u8) -> Principal {
@@ -89,14 +89,10 @@ fn the_cheapest_depends_on_what_the_request_would_use() {
 
 #[test]
 fn what_has_no_known_price_comes_last() {
-    let unpriced = |fixture: Fixture| fixture.credential_with(1, "nebius", |_| {});
-    let fixture = unpriced(Fixture::new());
-    let fixture = fixture.credential_with(2, "together_ai", |_| {}).route(1, strategy(Strategy::Cheapest));
+    let fixture = Fixture::new().credential(1, "nebius").credential(2, "together_ai");
+    let fixture = fixture.route(1, strategy(Strategy::Cheapest));
     let answer = fixture.ask("meta-llama/Llama-3.3-70B-Instruct");
-    let known: Vec<bool> = answer.attempts.iter().map(|attempt| attempt.rates.is_some()).collect();
-    let mut sorted = known.clone();
-    sorted.sort_by_key(|is_known| !is_known);
-    assert_eq!(known, sorted, "{answer:?}");
+    assert!(answer.attempts.is_sorted_by_key(|attempt| attempt.rates.is_none()), "{answer:?}");
     // An answer in units that the price does not cover has none, either.
     let fixture = priced(Fixture::new(), 1, 5, 5).credential_with(2, "openai", |entry| {
         let rates = Rates { input: Price(1), output: Price(1), ..Rates::default() };
@@ -147,9 +143,9 @@ fn firsts(fixture: &Fixture) -> BTreeMap<String, u32> {
 fn firsts_of(fixture: &Fixture, draws: u64) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for random in 0..draws {
-        let answer =
-            Fixture { random: random.wrapping_mul(0x9E37_79B9_7F4A_7C15), ..fixture.clone() }.ask(MODEL);
-        let first = short(&answer).split(' ').next().unwrap().to_owned();
+        let random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let order = short(&Fixture { random, ..fixture.clone() }.ask(MODEL));
+        let first = order.split(' ').next().unwrap().to_owned();
         *counts.entry(first).or_insert(0) += 1;
     }
     counts
@@ -192,13 +188,12 @@ fn orders_by_session(fixture: &Fixture) -> Vec<String> {
         let session_key = Some(session.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         short(&Fixture { session_key, random, ..fixture.clone() }.ask(MODEL))
     };
-    (0..600_u64)
-        .map(|session| {
-            let order = of(session, 1);
-            assert_eq!(order, of(session, session << 40), "session {session}");
-            order
-        })
-        .collect()
+    let order_of = |session: u64| {
+        let order = of(session, 1);
+        assert_eq!(order, of(session, session << 40), "session {session}");
+        order
+    };
+    (0..600).map(order_of).collect()
 }
 
 /// Where a warm session began, it goes on, whatever the strategy says; elsewhere only where that seat may not be called.
@@ -210,11 +205,8 @@ fn a_warm_session_goes_on_where_it_began() {
         let route = seats.clone().route(1, strategy(kind));
         for number in 1..=3 {
             let warm = Fixture { session_key: Some(7), session_seat: Some(own(number)), ..route.clone() };
-            assert_eq!(
-                firsts_of(&warm, 1_000).into_keys().collect::<Vec<_>>(),
-                [format!("c{number}")],
-                "{kind:?}"
-            );
+            let firsts: Vec<_> = firsts_of(&warm, 1_000).into_keys().collect();
+            assert_eq!(firsts, [format!("c{number}")], "{kind:?}");
             assert!(order_of(&warm).contains("began at"), "{kind:?}");
             let away = warm.standing(own(number), Availability::RetryAt { us: NOW_US + 5 });
             assert!(!firsts_of(&away, 1_000).contains_key(&format!("c{number}")), "{kind:?}");
@@ -306,10 +298,9 @@ fn a_managed_account_is_compared_only_where_the_route_lists_it_and_lets_requests
     let both = vec![Profile::Byok, Profile::ManagedProvider];
     let fixture = |profiles: &[Profile], byok_fallback| {
         // Its own price is far above the catalogue's, at which the account sells.
-        priced(Fixture::new(), 1, 1_000_000_000, 1_000_000_000).account(1, "openai").route(
-            1,
-            RouteSpec { profiles: profiles.to_vec(), byok_fallback, ..strategy(Strategy::Cheapest) },
-        )
+        let fixture = priced(Fixture::new(), 1, 1_000_000_000, 1_000_000_000).account(1, "openai");
+        let profiles = profiles.to_vec();
+        fixture.route(1, RouteSpec { profiles, byok_fallback, ..strategy(Strategy::Cheapest) })
     };
     assert_eq!(short(&fixture(&both, ByokFallback::Managed).ask(MODEL)), "a1");
     assert_eq!(short(&fixture(&both, ByokFallback::Never).ask(MODEL)), "c1");
@@ -348,9 +339,8 @@ fn conditions_choose_among_routes_of_one_scope() {
     assert_eq!(of(4_000, true, Some("vip")), "c4");
     assert_eq!(of(10, false, Some("other")), "c1");
     // A stronger scope wins over any condition.
-    let scoped = fixture
-        .clone()
-        .route(5, spec(domain::RouteScope { model: Some("openai/".into()), ..Default::default() }));
+    let scope = domain::RouteScope { model: Some("openai/".into()), ..Default::default() };
+    let scoped = fixture.clone().route(5, spec(scope));
     let traits = RequestTraits { end_user: Some("vip".into()), ..RequestTraits::default() };
     let won = Fixture { traits: Some(traits), ..scoped }.ask(MODEL).route.unwrap();
     assert_eq!(won.id, route_id(5));

@@ -36,16 +36,9 @@ fn seat_with(number: u8, model: &str) -> SeatKey<'_> {
         2 => "https://b.example/v1",
         _ => "https://c.example/v1",
     };
-    SeatKey {
-        principal: principal(number),
-        model,
-        secret_version: 1,
-        owner: Some(workspace(1)),
-        provider: "acme",
-        base_url,
-        region: None,
-        limits: None,
-    }
+    let (owner, principal) = (Some(workspace(1)), principal(number));
+    let (secret_version, provider, region, limits) = (1, "acme", None, None);
+    SeatKey { principal, model, secret_version, owner, provider, base_url, region, limits }
 }
 
 fn at(number: u8, base_url: &'static str, region: Option<&'static str>) -> SeatKey<'static> {
@@ -58,6 +51,13 @@ fn report(cell: &Rc<Cell>, seat: &SeatKey<'_>, verdict: Verdict, times: u32, now
             ticket.report(verdict, now_us);
         }
     }
+}
+
+/// A board that two cores share, and their own sides of it.
+fn pair() -> (Arc<Shared>, [Rc<Cell>; 2]) {
+    let shared = Shared::new();
+    let cells = [0, 1].map(|_| Cell::new(Arc::clone(&shared), 2));
+    (shared, cells)
 }
 
 fn fail(cell: &Rc<Cell>, times: u32, now_us: u64) {
@@ -91,8 +91,7 @@ fn the_half_open_try_of_a_client_that_left_is_given_back() {
 
 #[test]
 fn a_refused_credential_is_parked_on_all_cores_and_probed_once_a_minute_by_one() {
-    let shared = Shared::new();
-    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
+    let (_, [one, two]) = pair();
     one.claim(&seat(1), 0, true, 0).unwrap().report(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
     let minute = micros(PARKED_PROBE_EVERY);
     assert_eq!(two.availability(&seat_with(1, "any"), 5), Availability::Parked { us: minute });
@@ -114,8 +113,7 @@ fn a_newer_secret_is_not_held_to_what_an_older_one_was_refused_for() {
 
 #[test]
 fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
-    let shared = Shared::new();
-    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared.clone(), 2));
+    let (shared, [one, two]) = pair();
     one.claim(&seat(1), 0, true, 0).unwrap().report(Verdict::Cooldown { until_us: 900_000 }, 0);
     assert_eq!(two.availability(&seat(1), 899_999), Availability::RetryAt { us: 900_000 });
     assert_eq!(two.availability(&seat(1), 900_000), Availability::Open);
@@ -126,8 +124,7 @@ fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
 
 #[test]
 fn a_core_that_read_the_clock_before_a_limit_was_noted_reports_no_longer_pause() {
-    let shared = Shared::new();
-    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
+    let (_, [one, two]) = pair();
     one.claim(&seat(1), 0, true, 0).unwrap().report(Verdict::Cooldown { until_us: 905_000 }, 5_000);
     assert_eq!(two.availability(&seat(1), 1_000), Availability::RetryAt { us: 901_000 });
     assert_eq!(two.availability(&seat(1), 6_000), Availability::RetryAt { us: 905_000 });
@@ -135,8 +132,7 @@ fn a_core_that_read_the_clock_before_a_limit_was_noted_reports_no_longer_pause()
 
 #[test]
 fn how_fast_a_principal_was_with_a_model_is_known_to_all_cores() {
-    let shared = Shared::new();
-    let (one, other) = (Cell::new(Arc::clone(&shared), 2), Cell::new(Arc::clone(&shared), 2));
+    let (shared, [one, other]) = pair();
     let measure = |first_byte_us, now_us| {
         let mut ticket = one.claim(&seat_with(1, "m"), 0, false, now_us).unwrap();
         ticket.report(Verdict::Healthy { first_byte_us }, now_us);
@@ -183,6 +179,11 @@ fn a_seat_that_made_room_for_another_is_forgotten_however_lately_it_was_asked_fo
     drop(held);
 }
 
+fn agreed(a_minute: u64, at_once: u64) -> AgreedLimits {
+    let (requests_per_minute, concurrent_requests) = (Some(a_minute), Some(at_once));
+    AgreedLimits { requests_per_minute, concurrent_requests, ..AgreedLimits::default() }
+}
+
 const HOST: &str = "https://shared.example/v1";
 
 fn ejected(level: BreakerLevel) -> Availability {
@@ -191,8 +192,7 @@ fn ejected(level: BreakerLevel) -> Availability {
 
 #[test]
 fn a_host_that_fails_for_two_principals_opens_once_for_all_on_all_cores() {
-    let shared = Shared::new();
-    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared.clone(), 2));
+    let (shared, [one, two]) = pair();
     report(&one, &at(1, HOST, None), Verdict::Unhealthy, BREAKER_FAILURES - 1, 0);
     assert_eq!(two.availability(&at(3, HOST, None), 1), Availability::Open);
     report(&two, &at(2, HOST, None), Verdict::Unhealthy, 1, 0);
@@ -254,8 +254,7 @@ fn a_region_opens_for_several_hosts_and_a_credential_for_several_models() {
 
 #[test]
 fn a_limit_without_a_time_rests_it_longer_each_time_where_another_can_serve() {
-    let shared = Shared::new();
-    let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
+    let (_, [one, two]) = pair();
     let first = micros(LIMIT_PAUSE_FIRST);
     // Three that were in flight together count as one.
     report(&one, &seat(1), Verdict::Limited, 3, 0);
@@ -273,11 +272,7 @@ fn agreed_limits_are_one_for_all_cores_and_what_ended_makes_room() {
     let gateways = Arc::new(AtomicU64::new(1));
     let shared = Shared::among(Arc::clone(&gateways));
     let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
-    let agreed = AgreedLimits {
-        requests_per_minute: Some(3),
-        concurrent_requests: Some(2),
-        ..AgreedLimits::default()
-    };
+    let agreed = agreed(3, 2);
     let paced = SeatKey { limits: SeatKey::pacing(&agreed), ..seat(1) };
     let now = 600_000_000;
     let held = [one.claim(&paced, 0, true, now).unwrap(), two.claim(&paced, 0, true, now).unwrap()];
@@ -353,11 +348,7 @@ fn breakers_are_told_to_their_owner_with_who_met_them_and_counted_for_the_operat
 fn pauses_load_and_what_is_left_are_told() {
     let shared = Shared::new();
     let cell = Cell::new(shared.clone(), 1);
-    let limits = AgreedLimits {
-        requests_per_minute: Some(10),
-        concurrent_requests: Some(4),
-        ..AgreedLimits::default()
-    };
+    let limits = agreed(10, 4);
     let agreed = SeatKey { limits: Some(&limits), ..seat(1) };
     assert_eq!(shared.pacing(principal(1), &AgreedLimits::default(), 1), None);
     let rate = |limit, left| Some(AgreedRate { limit, left });

@@ -37,7 +37,7 @@ fn packed(encoding: &str, plain: &[u8]) -> Vec<u8> {
 
 fn encoded(fixture: &Fixture, encoding: &str, body: &[u8]) -> Vec<u8> {
     let headers = format!("Content-Type: application/json\r\nContent-Encoding: {encoding}\r\n");
-    fixture.request("POST", "/v1/chat/completions", &headers, body)
+    fixture.chat_with(&headers, body)
 }
 
 #[test]
@@ -49,17 +49,13 @@ fn packed_bodies_are_unpacked_and_bombs_are_not() {
         let answer = fixture.ask(&encoded(&fixture, encoding, &packed(encoding, CHAT.as_bytes())));
         assert_eq!(answer.status, 200, "{encoding}: {answer:?}");
         let answer = fixture.ask(&encoded(&fixture, encoding, &packed(encoding, &bomb)));
-        assert_eq!((answer.status, answer.code().as_str()), (413, "request_too_large"), "{encoding}");
+        answer.must_be(413, "request_too_large", encoding);
         let answer = fixture.ask(&encoded(&fixture, encoding, b"not packed at all"));
-        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_content_encoding"), "{encoding}");
+        answer.must_be(400, "invalid_content_encoding", encoding);
     }
     for encoding in ["gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress", "x"] {
         let answer = fixture.ask(&encoded(&fixture, encoding, &packed("gzip", CHAT.as_bytes())));
-        assert_eq!(
-            (answer.status, answer.code().as_str()),
-            (415, "unsupported_content_encoding"),
-            "{encoding}"
-        );
+        answer.must_be(415, "unsupported_content_encoding", encoding);
     }
     assert_eq!(fixture.ask(&encoded(&fixture, "identity", CHAT.as_bytes())).status, 200);
 }
@@ -88,7 +84,7 @@ fn a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes() {
         while sending.write_all(&chunk).is_ok() {}
     });
     let answer = wire.answer();
-    assert_eq!((answer.status, answer.code().as_str()), (413, "request_too_large"));
+    answer.must_be(413, "request_too_large", "chunks");
     drop(wire);
     sender.join().unwrap();
 }
@@ -135,20 +131,10 @@ fn bad_json_never_reaches_upstream() {
         let answer = fixture.ask(&fixture.chat(body));
         assert_eq!(answer.status, 400, "{}", &body[..body.len().min(60)]);
     }
-    let answer = fixture.ask(&fixture.request(
-        "POST",
-        "/v1/chat/completions",
-        "Content-Type: application/json\r\n",
-        b"\xff",
-    ));
-    assert_eq!(answer.status, 400);
-    let answer = fixture.ask(&fixture.request(
-        "POST",
-        "/v1/chat/completions",
-        "Content-Type: text/plain\r\n",
-        CHAT.as_bytes(),
-    ));
-    assert_eq!(answer.status, 415);
+    let not_utf8 = fixture.chat_with("Content-Type: application/json\r\n", b"\xff");
+    assert_eq!(fixture.ask(&not_utf8).status, 400);
+    let plain = fixture.chat_with("Content-Type: text/plain\r\n", CHAT.as_bytes());
+    assert_eq!(fixture.ask(&plain).status, 415);
     assert_eq!(fixture.gauge("tidegate_upstream_connections"), 0);
 }
 
@@ -250,7 +236,7 @@ fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
     let bombs: Vec<_> = bombs.iter().map(|(encoding, bomb)| encoded(&fixture, encoding, bomb)).collect();
     let ask = |bomb: &[u8]| {
         let answer = fixture.ask(bomb);
-        assert_eq!((answer.status, answer.code().as_str()), (413, "packed_body_too_costly"), "{answer:?}");
+        answer.must_be(413, "packed_body_too_costly", "a bomb");
     };
     let mut worst = Duration::ZERO;
     std::thread::scope(|scope| {
@@ -259,7 +245,7 @@ fn bodies_that_unpack_to_nothing_are_refused_and_hold_up_nobody() {
             bombs.iter().cycle().take(12).map(|bomb| scope.spawn(move || ask(bomb))).collect();
         while senders.iter().any(|sender| !sender.is_finished()) {
             let work = Work::start(Threads::of(std::process::id(), "serve-"));
-            assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+            assert_eq!(fixture.look("/health/live").status, 200);
             worst = worst.max(work.done());
         }
     });

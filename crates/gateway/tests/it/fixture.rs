@@ -197,7 +197,21 @@ impl Fixture {
     }
 
     pub fn chat(&self, body: &str) -> Vec<u8> {
-        self.request("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body.as_bytes())
+        self.chat_with("Content-Type: application/json\r\n", body.as_bytes())
+    }
+
+    pub fn chat_with(&self, headers: &str, body: &[u8]) -> Vec<u8> {
+        self.request("POST", "/v1/chat/completions", headers, body)
+    }
+
+    /// The answer to a `GET` with the key.
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask(&self.request("GET", path, "", b""))
+    }
+
+    /// The answer to a `GET` without one.
+    pub fn look(&self, path: &str) -> Answer {
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
     }
 
     pub fn ask(&self, bytes: &[u8]) -> Answer {
@@ -254,7 +268,7 @@ async fn cores(
             let allowed = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
             let journal = Journal::open(&dir, number, world.clone(), settings, shared)?;
             let egress = Rc::new(egress::Client::new(Arc::new(allowed))?);
-            let hands = Deps {
+            let deps = Deps {
                 world,
                 egress,
                 opener,
@@ -266,27 +280,26 @@ async fn cores(
                 responses: Arc::new(domain::ports::NoResponses),
                 objects: Arc::new(domain::ports::NoObjects),
             };
-            let counters = Rc::new(Counters::default());
             Ok(Rc::new(Core {
                 number,
                 snapshot: Reader::fixed(snapshot),
-                deps: hands,
+                deps,
                 journal,
                 allowances: Default::default(),
-                counters,
+                counters: Rc::new(Counters::default()),
                 answers: Arc::new(Answers),
                 cached: Arc::default(),
                 sessions: Arc::new(domain::ports::NoSessions),
                 contents: Arc::new(domain::ports::NoContents),
                 overload: Rc::default(),
                 in_background: Default::default(),
-                batches: std::sync::Arc::new(domain::NoBatches),
-                tasks: std::sync::Arc::new(domain::NoTasks),
-                live_tasks: std::sync::Arc::default(),
-                files: std::sync::Arc::new(domain::NoFiles),
-                tools: std::sync::Arc::new(domain::NoTools),
-                agents: std::sync::Arc::new(domain::NoAgents),
-                flows: std::sync::Arc::new(domain::NoFlows),
+                batches: Arc::new(domain::NoBatches),
+                tasks: Arc::new(domain::NoTasks),
+                live_tasks: Arc::default(),
+                files: Arc::new(domain::NoFiles),
+                tools: Arc::new(domain::NoTools),
+                agents: Arc::new(domain::NoAgents),
+                flows: Arc::new(domain::NoFlows),
                 apps: run::APPS,
                 background: Arc::default(),
             }))
@@ -385,6 +398,11 @@ impl Answer {
     pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
+
+    #[track_caller]
+    pub fn must_be(&self, status: u16, code: &str, what: &str) {
+        assert_eq!((self.status, self.code().as_str()), (status, code), "{what}: {self:?}");
+    }
 }
 
 impl Wire {
@@ -412,14 +430,12 @@ impl Wire {
     /// `false` at the end of the stream.
     fn fill(&mut self) -> bool {
         let mut buffer = [0; 64 * 1024];
-        match self.socket.read(&mut buffer) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.unread.extend_from_slice(&buffer[..count]);
-                true
-            }
-            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.unread)),
-        }
+        let count = self
+            .socket
+            .read(&mut buffer)
+            .unwrap_or_else(|error| panic!("{error} after {:?}", String::from_utf8_lossy(&self.unread)));
+        self.unread.extend_from_slice(&buffer[..count]);
+        count > 0
     }
 
     fn until(&mut self, mark: &[u8]) -> Option<Vec<u8>> {

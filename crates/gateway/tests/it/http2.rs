@@ -86,8 +86,8 @@ fn requests_are_answered_and_hosts_must_agree() {
 
 #[test]
 fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
-    let times =
-        gateway::Times { write_stall: std::time::Duration::from_millis(200), ..gateway::Times::default() };
+    let write_stall = std::time::Duration::from_millis(200);
+    let times = gateway::Times { write_stall, ..gateway::Times::default() };
     let fixture = Fixture::start(Plan { times, ..Plan::default() });
     let mut wire = fixture.connect();
     wire.send(PREFACE);

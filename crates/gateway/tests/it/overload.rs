@@ -43,9 +43,8 @@ fn a_thread_that_stays_behind_refuses_what_is_new_until_it_has_caught_up() {
             });
         }
         let _end = End(&is_over);
-        let live = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n";
         fixture.until("a hundred requests were refused", |fixture| {
-            assert_eq!(fixture.ask(live).status, 200, "health is told meanwhile");
+            assert_eq!(fixture.look("/health/live").status, 200, "health is told meanwhile");
             refused.load(Ordering::Relaxed) >= 100
         });
     });
@@ -69,7 +68,7 @@ fn the_lowest_priority_is_refused_before_others_are() {
         let queue_delay_max = Duration::from_micros(1);
         let fixture = Fixture::start(Plan { queue_delay_max, priorities, ..Plan::default() });
         let headers = format!("Content-Type: application/json\r\n{hints}");
-        let request = fixture.request("POST", "/v1/chat/completions", &headers, CHAT.as_bytes());
+        let request = fixture.chat_with(&headers, CHAT.as_bytes());
         let refused = (0..SERVED_MAX).find(|_| fixture.ask(&request).status == 503);
         assert!(refused.is_some(), "{priorities:?} {hints}: {SERVED_MAX} were served");
     }

@@ -10,6 +10,8 @@ use gateway::{GatewaySettings, Proxies, Times};
 
 use crate::fixture::{Fixture, Plan, Wire};
 
+const HELLO: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#;
+
 fn impatient() -> Times {
     Times {
         head: Duration::from_millis(150),
@@ -32,7 +34,7 @@ fn a_slow_head_is_answered_408_and_a_silent_connection_is_closed() {
         let mut wire = fixture.connect();
         wire.send(part.as_bytes());
         let answer = wire.answer();
-        assert_eq!((answer.status, answer.code().as_str()), (408, "headers_too_slow"), "{part:?}");
+        answer.must_be(408, "headers_too_slow", part);
         assert_eq!(wire.rest(), b"");
     }
     let mut silent = fixture.connect();
@@ -44,7 +46,7 @@ fn a_slow_head_is_answered_408_and_a_silent_connection_is_closed() {
     while started.elapsed() < Duration::from_secs(10) {
         wire.send(b"x");
         let mut byte = [0];
-        if std::io::Read::read(&mut wire.socket, &mut byte).is_ok() {
+        if Read::read(&mut wire.socket, &mut byte).is_ok() {
             break;
         }
     }
@@ -66,10 +68,10 @@ fn an_idle_connection_outlives_the_heads_time_but_not_its_own() {
 fn a_slow_body_is_answered_408() {
     let fixture = fixture();
     let mut wire = fixture.connect();
-    let request = fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
+    let request = fixture.chat(HELLO);
     wire.send(&request[..request.len() - 5]);
     let answer = wire.answer();
-    assert_eq!((answer.status, answer.code().as_str()), (408, "request_too_slow"));
+    answer.must_be(408, "request_too_slow", "a slow body");
     assert_eq!(answer.header("connection"), Some("close"));
 }
 
@@ -83,13 +85,11 @@ fn impatient_with_readers() -> Fixture {
 /// with the upstream's first word.
 fn start_long_stream(fixture: &Fixture) -> Wire {
     let prompt = "word ".repeat(2_000_000);
-    let body =
-        format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
-    let request = fixture.chat(&body);
+    let body = HELLO.replace("hello", &prompt).replacen('{', r#"{"stream":true,"#, 1);
     let mut wire = fixture.connect();
-    wire.send(&request);
+    wire.send(&fixture.chat(&body));
     let mut started = [0; 12];
-    std::io::Read::read_exact(&mut wire.socket, &mut started).unwrap();
+    wire.socket.read_exact(&mut started).unwrap();
     assert_eq!(&started, b"HTTP/1.1 200");
     wire
 }
@@ -112,7 +112,7 @@ fn a_drain_lets_what_runs_end_and_nothing_new_begin() {
     let mut idle = fixture.connect();
     idle.send(&fixture.request("GET", "/v1/models", "", b""));
     assert_eq!(idle.answer().status, 200);
-    let request = fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#);
+    let request = fixture.chat(HELLO);
     let (before, after) = request.split_at(request.len() - 5);
     let mut wire = fixture.connect();
     wire.send(before);
@@ -145,6 +145,8 @@ fn a_drain_answers_whoever_was_let_in_before_it() {
     running.join();
 }
 
+const LIVE_AND_CLOSE: &[u8] = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
 /// Clients connect as fast as they can while gateways start and end. Every accepted connection is answered.
 /// Without the listener's filter some 300 rounds (`TIDEGATE_RESTARTS`) find one that is not.
 #[test]
@@ -158,9 +160,7 @@ fn nobody_who_was_let_in_is_reset_by_an_end() {
             // A client that waits longer than this was not accepted: the kernel drops its SYNs.
             match TcpStream::connect_timeout(&address, Duration::from_millis(50)) {
                 Ok(mut socket) => {
-                    socket
-                        .write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                        .unwrap();
+                    socket.write_all(LIVE_AND_CLOSE).unwrap();
                     let mut answer = Vec::new();
                     socket.read_to_end(&mut answer).expect("who is let in is answered");
                     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
@@ -212,7 +212,7 @@ fn a_reader_that_trickles_is_cut() {
     let mut wire = start_long_stream(&fixture);
     let started = Instant::now();
     while fixture.gauge("tidegate_connections ") > 1 || fixture.gauge("tidegate_upstream_connections") > 0 {
-        let _ = std::io::Read::read(&mut wire.socket, &mut [0; 1]);
+        let _ = Read::read(&mut wire.socket, &mut [0; 1]);
         assert!(started.elapsed() < Duration::from_secs(60), "it is still served");
     }
 }
@@ -224,13 +224,13 @@ fn a_client_that_leaves_behind_what_it_sent_ahead_is_noticed() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let fixture = Fixture::start(Plan { upstream: Some(silent.local_addr().unwrap()), ..Plan::default() });
     let mut wire = fixture.connect();
-    wire.send(&fixture.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#));
+    wire.send(&fixture.chat(HELLO));
     let (_request, _) = silent.accept().unwrap();
     wire.socket.set_nonblocking(true).unwrap();
     let ahead = fixture.request("GET", "/v1/models", "", b"").repeat(1_024);
     let mut sent = 0;
     while sent < (64 + 16) * 1024 {
-        sent += std::io::Write::write(&mut wire.socket, &ahead[..1_024]).unwrap_or(0);
+        sent += wire.socket.write(&ahead[..1_024]).unwrap_or(0);
     }
     drop(wire);
     let left = Instant::now();
@@ -295,6 +295,6 @@ fn an_address_is_served_by_one_process_at_a_time() {
     assert!(refused.starts_with(&format!("{} is in use by another process: ", fixture.address)), "{refused}");
     // All its workers are still served by the first, and by each of its cores.
     for _ in 0..64 {
-        assert_eq!(fixture.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+        assert_eq!(fixture.look("/health/live").status, 200);
     }
 }

@@ -20,14 +20,8 @@ fn an_admitted_call_has_one_open_tab_that_its_end_closes() {
     let journal = books.journal().unwrap();
     let trace = TraceId::new(1, [9; 10]);
     let caller = system(snapshot(), workspace_id(), project_id(1), side_call()).unwrap();
-    let admitted = admit(
-        chat_call(trace, "openai/gpt-4o", true).unwrap(),
-        caller,
-        journal,
-        &CoreAllowances::default(),
-        250,
-    )
-    .unwrap();
+    let call = chat_call(trace, "openai/gpt-4o", true).unwrap();
+    let admitted = admit(call, caller, journal, &CoreAllowances::default(), 250).unwrap();
     assert_eq!(journal.open_tabs(), 1);
     assert_eq!(admitted.call().request().model, "openai/gpt-4o");
 

@@ -23,18 +23,19 @@ fn headers(access_key: &str, signature: &str, declares: bool) -> HeaderMap {
          SignedHeaders=content-type;host;{hash}x-amz-date, Signature={signature}"
     );
     let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("host", "h"),
-        ("content-type", "application/json"),
-        ("x-amz-date", DATE),
-        ("authorization", &*authorization),
-    ] {
+    let json = ("content-type", "application/json");
+    for (name, value) in [("host", "h"), json, ("x-amz-date", DATE), ("authorization", &*authorization)] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }
     if declares {
         headers.insert("x-amz-content-sha256", HeaderValue::from_static(BODY_HASH));
     }
     headers
+}
+
+fn head<'a>(headers: &'a HeaderMap, authority: Option<&'a str>) -> SignedHead<'a> {
+    let (method, path, query, service) = ("POST", "/model/m/say", "", "tide");
+    SignedHead { method, path, query, headers, authority, service }
 }
 
 /// The caller or the error, and how often the secret was opened.
@@ -45,15 +46,8 @@ fn ask(headers: &HeaderMap, secret: Option<&str>, body: &[u8]) -> (Result<Caller
         opened.set(opened.get() + 1);
         secret.map(|text| Secret::from_text(text.to_owned()))
     };
-    let head = SignedHead {
-        method: "POST",
-        path: "/model/m/say",
-        query: "",
-        headers,
-        authority: None,
-        service: "tide",
-    };
     let peer = "192.0.2.1".parse().unwrap();
+    let head = head(headers, None);
     let signed = identify_signed(snapshot(), &head, peer, Needs::Inference, &open, NOW_UNIX_MS);
     let caller = signed.and_then(|signed| signed.into_caller(&open, body));
     (caller, opened.get())
@@ -75,14 +69,7 @@ fn a_good_signature_is_as_good_as_the_key() {
     let mut other = headers(&named(1), SIGNED, false);
     other.remove("host");
     let open = |_, _: &str, _: &_| Some(Secret::from_text("secret".to_owned()));
-    let head = SignedHead {
-        method: "POST",
-        path: "/model/m/say",
-        query: "",
-        headers: &other,
-        authority: Some("h"),
-        service: "tide",
-    };
+    let head = head(&other, Some("h"));
     let peer = "192.0.2.1".parse().unwrap();
     let signed = identify_signed(snapshot(), &head, peer, Needs::Inference, &open, NOW_UNIX_MS).unwrap();
     assert!(signed.into_caller(&open, BODY).is_ok());

@@ -11,10 +11,8 @@ fn both_formats_are_counted_and_what_is_left_over_has_ended_as_its_batch_did() {
         });
         assert_eq!(counts, expected, "{object}");
     };
-    check(
-        r#"{"request_counts":{"processing":1,"succeeded":2,"errored":3,"canceled":4,"expired":5}}"#,
-        Some([1, 2, 3, 4, 5]),
-    );
+    let each = r#"{"request_counts":{"processing":1,"succeeded":2,"errored":3,"canceled":4,"expired":5}}"#;
+    check(each, Some([1, 2, 3, 4, 5]));
     let of_status = |status: &str| {
         format!(r#"{{"status":"{status}","request_counts":{{"total":9,"completed":4,"failed":2}}}}"#)
     };

@@ -54,11 +54,8 @@ fn call(part: u32, name: &str, arguments: &str) -> [Event; 3] {
 fn the_first_call_of_each_choice_goes_on() {
     let mut fitting = AnswerFilter::new(&AnswerConstraints::one_call());
     let mut events = [call(0, "f", "{}"), call(1, "g", "{}")].concat();
-    let other = Event::Begin {
-        choice: 1,
-        part: 0,
-        kind: PartKind::Call { id: "d".into(), name: "g".into(), is_custom: false },
-    };
+    let kind = PartKind::Call { id: "d".into(), name: "g".into(), is_custom: false };
+    let other = Event::Begin { choice: 1, part: 0, kind };
     events.insert(4, Event::Signature { choice: 0, part: 1, value: "seal".into() });
     events.push(other.clone());
     fitting.apply(&mut events);

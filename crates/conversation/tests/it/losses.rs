@@ -15,9 +15,8 @@ fn a_mistyped_field_is_told_from_an_unknown_one() {
     };
     let fault = refused("tempreature");
     assert!(fault.contains("did you mean \"temperature\"?"), "{fault}");
-    for (unknown, why) in
-        [("sede", "a short name is near to too many"), ("sampling_profile", "it is another")]
-    {
+    let short = ("sede", "a short name is near to too many");
+    for (unknown, why) in [short, ("sampling_profile", "it is another")] {
         let fault = refused(unknown);
         assert!(!fault.contains("did you mean") && fault.contains("can't express"), "{why}: {fault}");
     }
@@ -33,10 +32,8 @@ fn a_tool_of_a_providers_own_is_refused_by_name_and_what_it_did_before_is_told()
     let fault = losses.clone().finish(false).unwrap_err();
     assert_eq!((fault.class, fault.param.as_deref()), (FaultClass::Unsupported, Some("tools[1]")));
     let text = fault.to_string();
-    assert!(
-        text.contains("\"tools[1]\", the tool file_search") && text.contains("speaks responses ("),
-        "{text}"
-    );
+    assert!(text.contains("\"tools[1]\", the tool file_search"), "{text}");
+    assert!(text.contains("speaks responses ("), "{text}");
     assert_eq!(losses.clone().finish(true).unwrap(), ["file_search_call", "tools[1]"]);
     // A route may let such tools go, and nothing else.
     losses.allow_lost_tools();

@@ -6,12 +6,9 @@ use domain::limits::{CONDITION_TEXT_BYTES_MAX, REQUEST_METADATA_READ_MAX};
 
 #[test]
 fn tools_and_metadata_are_found_in_every_format() {
+    let tools = r#"{"tools":[{"type":"function"}],"metadata":{"team":"a","n":5,"on":true,"deep":{}}}"#;
     for (body, has_tools, metadata) in [
-        (
-            r#"{"tools":[{"type":"function"}],"metadata":{"team":"a","n":5,"on":true,"deep":{}}}"#,
-            true,
-            "team=a n=5 on=true",
-        ),
+        (tools, true, "team=a n=5 on=true"),
         (r#"{"tools":[],"metadata":null}"#, false, ""),
         (r#"{"functions":[{}]}"#, true, ""),
         (r#"{"toolConfig":{"toolChoice":{},"tools":[{}]},"requestMetadata":{"team":"b"}}"#, true, "team=b"),

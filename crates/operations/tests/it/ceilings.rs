@@ -8,15 +8,13 @@ use operations::{CallSize, ModelLimits};
 const MODEL: ModelLimits =
     ModelLimits { is_known: true, context_tokens: Some(1_000), output_tokens_max: Some(100) };
 
+fn size(request: &Request) -> CallSize<'_> {
+    let (body_bytes, form_bytes_max, received_unix_ms) = (500, 1_000, 1_000);
+    CallSize { request, body_bytes, is_arriving: false, form_bytes_max, received_unix_ms }
+}
+
 fn ceiling(operation: Operation, request: &Request, model: ModelLimits) -> Usage {
-    let size = CallSize {
-        request,
-        body_bytes: 500,
-        is_arriving: false,
-        form_bytes_max: 1_000,
-        received_unix_ms: 1_000,
-    };
-    operations::of(operation).ceiling(&size, model)
+    operations::of(operation).ceiling(&size(request), model)
 }
 
 #[test]
@@ -40,9 +38,8 @@ fn texts_are_bounded_by_their_bytes_and_by_the_model() {
 #[test]
 fn what_is_not_booked_with_its_request_reserves_nothing() {
     let request = Request { prompt_bytes: 20, ..Request::default() };
-    for operation in
-        [Operation::Count, Operation::Stored, Operation::File, Operation::Batch, Operation::Video]
-    {
+    use Operation::{Batch, Count, File, Stored, Video};
+    for operation in [Count, Stored, File, Batch, Video] {
         assert_eq!(ceiling(operation, &request, MODEL), Usage::default(), "{operation:?}");
     }
 }
@@ -84,13 +81,7 @@ fn media_are_bounded_by_what_was_requested() {
     assert_eq!((made.input, made.units.images, made.units.image_out > 0), (500, 2, true));
     // A form's bytes are mostly its file's.
     assert_eq!(ceiling(Operation::ImageEdits, &request, MODEL).input, 20);
-    let arriving = CallSize {
-        request: &request,
-        body_bytes: 500,
-        is_arriving: true,
-        form_bytes_max: 1_000,
-        received_unix_ms: 1_000,
-    };
+    let arriving = CallSize { is_arriving: true, ..size(&request) };
     let edited = operations::of(Operation::ImageEdits).ceiling(&arriving, MODEL);
     assert!(edited.input > 20 && edited.units.image_in > 0);
     let units = Units { characters: 10, ..Units::default() };
@@ -104,13 +95,7 @@ fn recordings_are_bounded_by_their_bytes() {
     let usage = ceiling(Operation::Transcribe, &request, MODEL);
     assert_eq!((usage.input, usage.output, usage.units.audio_ms), (0, 100, 2_000));
     assert_eq!(usage, ceiling(Operation::Translate, &request, MODEL));
-    let size = CallSize {
-        request: &request,
-        body_bytes: 0,
-        is_arriving: false,
-        form_bytes_max: 16_000,
-        received_unix_ms: 1_000,
-    };
+    let size = CallSize { body_bytes: 0, form_bytes_max: 16_000, ..size(&request) };
     assert_eq!(operations::of(Operation::Transcribe).estimated_units(&size).audio_ms, 1_000);
 }
 

@@ -62,21 +62,12 @@ fn what_is_wrong_is_said_with_its_name() {
     check(&[("model", "m"), (FILE, "x"), ("model", "n")], "duplicate_field", "model");
     check(&[("model", "m"), (FILE, "x"), (FILE, "y")], "duplicate_field", FILE);
     check(&[("model", "m"), ("stream", "maybe"), (FILE, "x")], "invalid_value", "stream");
-    check(
-        &[("model", "m"), ("response_format", "a"), ("response_format", "b")],
-        "duplicate_field",
-        "response_format",
-    );
+    let formats = [("model", "m"), ("response_format", "a"), ("response_format", "b")];
+    check(&formats, "duplicate_field", "response_format");
 }
 
 fn upload(parts: &[(&str, &str)]) -> Result<(Request, Bytes), Box<Fault>> {
-    let body = form(parts);
-    let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::File)?;
-    for byte in &body {
-        reader.push(std::slice::from_ref(byte))?;
-    }
-    reader.end()?;
-    Ok((reader.request(&body)?, Bytes::from(body)))
+    read_as(Operation::File, parts)
 }
 
 #[test]
@@ -86,13 +77,10 @@ fn a_file_goes_where_its_form_says_and_its_keeper_reads_nothing_of_that() {
     for own in ["provider", "custom_llm_provider", "model"] {
         for parts in [[(own, "openai"), purpose, (FILE, "{}")], [purpose, (own, "openai"), (FILE, "{}")]] {
             let (request, body) = upload(&parts).unwrap();
-            let owner = if own == "model" {
-                Some(&*request.model)
-            } else {
-                request.form().unwrap().provider.as_deref()
-            };
+            let form = request.form().unwrap();
+            let owner = if own == "model" { Some(&*request.model) } else { form.provider.as_deref() };
             assert_eq!(owner, Some("openai"), "{own}");
-            assert_eq!(request.form().unwrap().upstream_body(&body, "m").concat(), rest, "{own}");
+            assert_eq!(form.upstream_body(&body, "m").concat(), rest, "{own}");
         }
         let fault = upload(&[purpose, (FILE, "{}"), (own, "openai")]).map(drop).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("field_behind_file", Some(own)));
@@ -101,10 +89,8 @@ fn a_file_goes_where_its_form_says_and_its_keeper_reads_nothing_of_that() {
     assert_eq!((&*request.model, &request.form().unwrap().provider), ("", &None));
     assert_eq!(request.form().unwrap().upstream_body(&body, "m"), [body]);
     assert_eq!(upload(&[purpose]).map(drop).unwrap_err().param.as_deref(), Some(FILE));
-    assert_eq!(
-        upload(&[("provider", "a"), ("provider", "b"), (FILE, "{}")]).map(drop).unwrap_err().code,
-        "duplicate_field"
-    );
+    let twice = upload(&[("provider", "a"), ("provider", "b"), (FILE, "{}")]);
+    assert_eq!(twice.map(drop).unwrap_err().code, "duplicate_field");
     let other = ("purpose", "user_data");
     for parts in [[other, purpose, (FILE, "{}")], [other, (FILE, "{}"), purpose]] {
         let fault = upload(&parts).map(drop).unwrap_err();
@@ -114,15 +100,8 @@ fn a_file_goes_where_its_form_says_and_its_keeper_reads_nothing_of_that() {
 
 #[test]
 fn pictures_come_by_their_own_names() {
-    let parts = [
-        ("model", "openai/p"),
-        ("prompt", "a tide"),
-        ("n", "3"),
-        ("image[]", "one"),
-        ("image[]", "two"),
-        ("mask", "three"),
-        ("stream", "true"),
-    ];
+    let pictures = [("image[]", "one"), ("image[]", "two"), ("mask", "three"), ("stream", "true")];
+    let parts = [&[("model", "openai/p"), ("prompt", "a tide"), ("n", "3")][..], &pictures].concat();
     let (request, body) = read_as(Operation::ImageEdits, &parts).unwrap();
     assert_eq!((request.stream, request.prompt_bytes, request.units.images), (true, 6, 3));
     let read = request.form().unwrap();

@@ -22,12 +22,9 @@ fn each_operation_knows_itself() {
 
 #[test]
 fn each_reads_its_own_input() {
+    let chat = r#"{"model":"m","messages":[{"role":"user","content":"word"}],"stream":true}"#;
     for (operation, body, stream) in [
-        (
-            Operation::Chat,
-            r#"{"model":"m","messages":[{"role":"user","content":"word"}],"stream":true}"#,
-            true,
-        ),
+        (Operation::Chat, chat, true),
         (Operation::Embed, r#"{"model":"m","input":"word","stream":true}"#, false),
         (Operation::Moderate, r#"{"model":"m","input":["wo","rd"],"stream":true}"#, false),
         (Operation::Complete, r#"{"model":"m","prompt":"word","stream":true}"#, true),
@@ -37,11 +34,8 @@ fn each_reads_its_own_input() {
         (Operation::Video, r#"{"model":"m","prompt":"word","stream":true}"#, false),
     ] {
         let request = read(operation, body, None).unwrap();
-        assert_eq!(
-            (&*request.model, request.prompt_bytes, request.stream),
-            ("m", 4, stream),
-            "{operation:?}"
-        );
+        let read_of = (&*request.model, request.prompt_bytes, request.stream);
+        assert_eq!(read_of, ("m", 4, stream), "{operation:?}");
         let missing = read(operation, r#"{"model":"m"}"#, None).unwrap_err();
         assert_eq!(missing.code, "missing_required_parameter", "{operation:?}");
     }
@@ -54,32 +48,24 @@ fn units_are_read_with_the_request() {
     assert_eq!(units(Operation::Speech, r#"{"model":"m","input":"\u00e4\u00f6"}"#).characters, 2);
     assert_eq!(units(Operation::Rerank, r#"{"model":"m","query":"x","documents":["a","b"]}"#).searches, 1);
     assert_eq!(units(Operation::Video, r#"{"model":"m","prompt":"x","seconds":"8"}"#).video_ms, 8_000);
-    assert!(
-        read(Operation::Embed, r#"{"model":"m","input":"x","encoding_format":"base64"}"#, None)
-            .unwrap()
-            .vectors()
-            .as_base64
-    );
+    let embed = r#"{"model":"m","input":"x","encoding_format":"base64"}"#;
+    assert!(read(Operation::Embed, embed, None).unwrap().vectors().as_base64);
 }
 
 #[test]
 fn an_own_field_may_not_come_twice() {
+    let formats = r#"{"model":"m","input":"x","encoding_format":"a","encoding_format":"b"}"#;
     for (operation, body, param) in [
         (Operation::Rerank, r#"{"model":"m","query":"x","documents":["a"],"documents":["b"]}"#, "documents"),
         (Operation::Video, r#"{"model":"m","prompt":"x","seconds":1,"seconds":2}"#, "seconds"),
-        (
-            Operation::Embed,
-            r#"{"model":"m","input":"x","encoding_format":"a","encoding_format":"b"}"#,
-            "encoding_format",
-        ),
+        (Operation::Embed, formats, "encoding_format"),
     ] {
         let fault = read(operation, body, None).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("duplicate_field", Some(param)));
     }
     // What is one operation's field is another's unknown one.
-    assert!(
-        read(Operation::Video, r#"{"model":"m","prompt":"x","documents":1,"documents":2}"#, None).is_ok()
-    );
+    let documents = r#"{"model":"m","prompt":"x","documents":1,"documents":2}"#;
+    assert!(read(Operation::Video, documents, None).is_ok());
 }
 
 #[test]

@@ -21,6 +21,10 @@ fn go_on(grammar: Grammar, body: &Value, history: &[Value]) -> Result<(Value, Ve
     Ok((serde_json::from_slice(&continued.body).unwrap(), items.collect()))
 }
 
+fn hello() -> Value {
+    json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]})
+}
+
 /// A question, a call of a tool, and what the user adds.
 fn history() -> Vec<Value> {
     vec![
@@ -32,36 +36,25 @@ fn history() -> Vec<Value> {
 
 /// The result of the tool, in each format; Gemini's has no id.
 fn result(grammar: Grammar) -> Value {
-    let rest = json!({"model": "m", "max_tokens": 9});
-    let (name, turns) = match grammar {
-        Grammar::Chat => (
-            "messages",
-            json!([
-                {"role": "system", "content": "Be brief."},
-                {"role": "tool", "tool_call_id": "c_1", "content": "4 degrees"},
-                {"role": "user", "content": "And in Bergen?"},
-            ]),
-        ),
-        Grammar::Anthropic => (
-            "messages",
-            json!([{"role": "user", "content": [
+    match grammar {
+        Grammar::Chat => json!({"model": "m", "max_tokens": 9, "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "tool", "tool_call_id": "c_1", "content": "4 degrees"},
+            {"role": "user", "content": "And in Bergen?"},
+        ]}),
+        Grammar::Anthropic => {
+            json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": [
                 {"type": "tool_result", "tool_use_id": "c_1", "content": "4 degrees"},
                 {"type": "text", "text": "And in Bergen?", "cache_control": {"type": "ephemeral"}},
-            ]}]),
-        ),
-        _ => (
-            "contents",
-            json!([
-                {"role": "user", "parts": [
-                    {"functionResponse": {"name": "weather", "response": {"result": "4 degrees"}}},
-                ]},
-                {"role": "user", "parts": [{"text": "And in Bergen?"}]},
-            ]),
-        ),
-    };
-    let mut body = if grammar == Grammar::Gemini { json!({}) } else { rest };
-    body[name] = turns;
-    body
+            ]}]})
+        }
+        _ => json!({"contents": [
+            {"role": "user", "parts": [
+                {"functionResponse": {"name": "weather", "response": {"result": "4 degrees"}}},
+            ]},
+            {"role": "user", "parts": [{"text": "And in Bergen?"}]},
+        ]}),
+    }
 }
 
 #[test]
@@ -79,12 +72,9 @@ fn the_history_comes_before_the_turns_and_those_are_items() {
             assert_eq!(sent[0]["role"], "system", "instructions stay first");
         }
         assert_eq!(items.len(), 2, "{grammar:?}: {items:?}");
-        assert_eq!(
-            (&items[0]["type"], &items[0]["call_id"]),
-            (&json!("function_call_output"), &json!("c_1"))
-        );
+        assert_eq!((&items[0]["call_id"], &items[1]["role"]), (&json!("c_1"), &json!("user")));
+        assert_eq!(items[0]["type"], "function_call_output");
         assert!(items[0]["output"].to_string().contains("4 degrees"), "{items:?}");
-        assert_eq!(items[1]["role"], "user");
         assert!(items[1]["content"].to_string().contains("Bergen"), "{items:?}");
         assert!(!items[1].to_string().contains("breakpoint"), "{items:?}");
     }
@@ -93,12 +83,9 @@ fn the_history_comes_before_the_turns_and_those_are_items() {
 #[test]
 fn a_first_request_stays_as_it_is() {
     for grammar in GRAMMARS {
-        let part = json!({"text": "Hello"});
         let body = match grammar {
-            Grammar::Gemini => json!({"contents": [{"role": "user", "parts": [part]}]}),
-            _ => {
-                json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]})
-            }
+            Grammar::Gemini => json!({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}),
+            _ => hello(),
         };
         let (sent, items) = go_on(grammar, &body, &[]).unwrap();
         assert_eq!(sent, body);
@@ -109,12 +96,11 @@ fn a_first_request_stays_as_it_is() {
 
 #[test]
 fn what_can_t_be_carried_over_is_refused() {
-    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hello"}]});
+    let body = hello();
     let image = json!({"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]});
     let nameless = json!({"type": "function_call", "call_id": "c_1", "arguments": "{}"});
-    for (grammar, item) in
-        [(Grammar::Chat, &image), (Grammar::Chat, &nameless), (Grammar::Anthropic, &nameless)]
-    {
+    use Grammar::{Anthropic, Chat};
+    for (grammar, item) in [(Chat, &image), (Chat, &nameless), (Anthropic, &nameless)] {
         let fault = go_on(grammar, &body, std::slice::from_ref(item)).unwrap_err();
         assert_eq!(fault.code, "history_not_carried", "{grammar:?} {fault:?}");
     }
@@ -139,10 +125,9 @@ fn an_answer_is_read_whole_and_streamed() {
     assert!(items[0].contains("Hm.") && items[1].contains("\"call_id\":\"c_2\""), "{items:?}");
     let chunk = |delta: Value, finish: Value| {
         let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
-        format!(
-            "data: {}\n\n",
-            json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": choices})
-        )
+        let chunk = json!({"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+            "choices": choices});
+        format!("data: {chunk}\n\n")
     };
     let chunks = [
         chunk(json!({"role": "assistant", "content": "Fi"}), Value::Null),

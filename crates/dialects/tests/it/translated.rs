@@ -3,7 +3,7 @@
 //! rewrites them.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, StreamFault};
+use conversation::answer::StreamFault;
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Addressed;
 use conversation::target::TargetModel;
@@ -12,6 +12,7 @@ use dialects::{
 };
 use domain::{Abilities, FaultClass, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::golden_exchanges::each_exchange;
 
@@ -134,11 +135,11 @@ fn what_an_answer_lacks_is_listed() {
         assert_eq!(buffered(client, Grammar::Gemini, &body).unwrap().dropped, dropped, "{client:?}");
     }
     let call = |arguments: &str| {
-        let call = serde_json::json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
-        serde_json::json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": null, "tool_calls": [call]}, "finish_reason": "tool_calls"},
-        ]})
-        .to_string()
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        let choices = json!([{"index": 0, "message": message, "finish_reason": "tool_calls"}]);
+        json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": choices})
+            .to_string()
     };
     for (client, arguments, dropped) in [
         (Grammar::Anthropic, "{bad", &["arguments"][..]),
@@ -170,15 +171,8 @@ fn translate_answer(path: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<Str
 }
 
 fn answer_path(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> AnswerPath {
-    AnswerPath {
-        options: AnswerOptions {
-            usage,
-            model: "m".to_owned(),
-            trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
-            created_unix_s: 1_700_000_000,
-            constraints: AnswerConstraints::of(prompt),
-            ..AnswerOptions::default()
-        },
-        ..AnswerPath::chat(client, upstream)
-    }
+    let trace = TraceId::new(1_700_000_000_000, [7; 10]);
+    let mut path = AnswerPath::chat(client, upstream).with_labels("m", trace, 1_700_000_000);
+    (path.options.usage, path.options.constraints) = (usage, AnswerConstraints::of(prompt));
+    path
 }

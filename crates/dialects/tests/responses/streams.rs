@@ -9,6 +9,7 @@ use domain::{Fault, FaultClass, Grammar, Operation, Prompt, TraceId, Usage, Usag
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+const CALL: [&str; 4] = ["namespace", "name", "call_id", "arguments"];
 const TRACE: &str = "018bcfe5680077078707070707070707";
 
 fn answer_path() -> AnswerPath {
@@ -22,16 +23,11 @@ fn answer_path() -> AnswerPath {
 fn golden(name: &str) -> Vec<u8> {
     let path = format!("{}/../../golden/dialects/responses/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let exchange: Value = serde_json::from_slice(&std::fs::read(path).expect("it is there")).expect("JSON");
-    match &exchange["upstream"] {
-        Value::String(text) => text.clone().into_bytes(),
-        chunks => chunks
-            .as_array()
-            .expect("chunks")
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<String>()
-            .into_bytes(),
-    }
+    let whole: String = match &exchange["upstream"] {
+        Value::String(text) => text.clone(),
+        chunks => chunks.as_array().expect("chunks").iter().filter_map(Value::as_str).collect(),
+    };
+    whole.into_bytes()
 }
 
 /// The data of each event, whose `event:` line repeats its type.
@@ -72,19 +68,16 @@ fn keeps_the_rules(events: &[Value]) {
     for (index, event) in added.iter().enumerate() {
         assert_eq!(event["output_index"], json!(index), "dense, in the order of adding");
         let same = done.iter().find(|done| done["output_index"] == json!(index)).expect("each is done");
-        assert_eq!(
-            (&event["item"]["type"], &event["item"]["id"]),
-            (&same["item"]["type"], &same["item"]["id"])
-        );
+        for name in ["type", "id"] {
+            assert_eq!(event["item"][name], same["item"][name]);
+        }
     }
     let last = events.last().expect("one");
     let output = last["response"]["output"].as_array().expect("an array");
     assert_eq!(output.len(), done.len());
     for done in done {
-        assert_eq!(
-            Some(&done["item"]),
-            output.get(usize::try_from(done["output_index"].as_u64().unwrap()).unwrap())
-        );
+        let at = usize::try_from(done["output_index"].as_u64().unwrap()).unwrap();
+        assert_eq!(Some(&done["item"]), output.get(at));
     }
 }
 
@@ -95,59 +88,38 @@ fn a_whole_answer_in_the_place_of_a_stream_is_told_as_one() {
     assert!(stream.facts().done);
     let events = events(&out);
     keeps_the_rules(&events);
-    assert_eq!(
-        types(&events)[2..],
-        [
-            "response.output_item.added",
-            "response.reasoning_summary_part.added",
-            "response.reasoning_summary_text.delta",
-            "response.reasoning_summary_text.delta",
-            "response.reasoning_summary_text.delta",
-            "response.reasoning_summary_text.done",
-            "response.reasoning_summary_part.done",
-            "response.output_item.done",
-            "response.output_item.added",
-            "response.content_part.added",
-            "response.output_text.delta",
-            "response.output_text.done",
-            "response.content_part.done",
-            "response.output_item.done",
-            "response.output_item.added",
-            "response.function_call_arguments.delta",
-            "response.function_call_arguments.done",
-            "response.output_item.done",
-            "response.completed",
-        ]
-    );
+    let expected = "output_item.added reasoning_summary_part.added reasoning_summary_text.delta \
+        reasoning_summary_text.delta reasoning_summary_text.delta reasoning_summary_text.done \
+        reasoning_summary_part.done output_item.done output_item.added content_part.added \
+        output_text.delta output_text.done content_part.done output_item.done output_item.added \
+        function_call_arguments.delta function_call_arguments.done output_item.done completed";
+    let told = types(&events)[2..].iter().map(|name| name.strip_prefix("response.").expect("its prefix"));
+    assert_eq!(told.collect::<Vec<_>>().join(" "), expected);
     let response = &events.last().unwrap()["response"];
     // A Responses upstream's own id is kept, so that a later request can refer to it.
     assert_eq!(response["id"], "resp_1");
     assert_eq!(response["output"][0]["encrypted_content"], "gAAA");
     assert_eq!(response["output"][1]["id"], format!("msg_{TRACE}01"));
-    assert_eq!(
-        response["usage"],
-        json!({"input_tokens": 20, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 4},
-            "output_tokens": 6, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 26})
-    );
+    let usage = json!({"input_tokens": 20, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 4},
+        "output_tokens": 6, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 26});
+    assert_eq!(response["usage"], usage);
 }
 
 #[test]
 fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
-    for (name, status, texts) in [
-        ("stream-text", "completed", vec!["Hellö 😀"]),
-        ("stream-reasoning", "completed", vec!["Done"]),
-        ("stream-incomplete", "incomplete", vec!["One two"]),
-        ("stream-web-search", "completed", vec!["Done"]),
+    for (name, status, text) in [
+        ("stream-text", "completed", "Hellö 😀"),
+        ("stream-reasoning", "completed", "Done"),
+        ("stream-incomplete", "incomplete", "One two"),
+        ("stream-web-search", "completed", "Done"),
     ] {
-        let BufferedAnswer { body, facts, .. } =
-            buffered_answer(&answer_path(), Bytes::from(golden(name))).expect(name);
-        let response: Value = serde_json::from_slice(&body).expect("JSON");
+        let answer = buffered_answer(&answer_path(), Bytes::from(golden(name))).expect(name);
+        let response: Value = serde_json::from_slice(&answer.body).expect("JSON");
         assert_eq!(response["status"], status, "{name}");
-        assert!(facts.usage.is_some(), "{name}");
+        assert!(answer.facts.usage.is_some(), "{name}");
         let output = response["output"].as_array().unwrap();
-        let output_texts: Vec<_> =
-            output.iter().filter_map(|item| item["content"][0]["text"].as_str()).collect();
-        assert_eq!(output_texts, texts, "{name}");
+        let told = output.iter().filter_map(|item| item["content"][0]["text"].as_str());
+        assert_eq!(told.collect::<Vec<_>>(), [text], "{name}");
         if name == "stream-web-search" {
             assert_eq!(output[0]["type"], "web_search_call");
             assert_eq!(output[1]["content"][0]["annotations"][0]["url"], "https://a.example");
@@ -159,8 +131,7 @@ fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
 
 /// The upstream's events up to and including the second delta.
 fn begin() -> (AnswerStream, Vec<u8>) {
-    let bytes = golden("stream-text");
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8(golden("stream-text")).unwrap();
     let six: String = text.split_inclusive("\n\n").take(6).collect();
     let (mut stream, mut out) = (AnswerStream::new(answer_path()), Vec::new());
     stream.push(Bytes::from(six), &mut out).unwrap();
@@ -273,9 +244,7 @@ fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     assert_eq!((&response["id"], &response["model"]), (&json!(format!("resp_{TRACE}")), &json!("up")));
     let output = response["output"].as_array().unwrap();
     assert_eq!(output[0]["content"][0]["text"], "On it.");
-    let call = |at: usize| {
-        json!([output[at]["namespace"], output[at]["name"], output[at]["call_id"], output[at]["arguments"]])
-    };
+    let call = |at: usize| json!(CALL.map(|name| &output[at][name]));
     assert_eq!(call(1), json!(["shell", "run", "c0", "{\"n\":1}"]));
     assert_eq!(call(2), json!([null, "read", "c1", "{\"a\":2}"]));
     let BufferedAnswer { body, .. } = buffered_answer(&path(), Bytes::from(CHAT)).unwrap();

@@ -93,8 +93,9 @@ fn a_whole_answer_in_the_place_of_a_stream_is_told_as_one() {
         reasoning_summary_part.done output_item.done output_item.added content_part.added \
         output_text.delta output_text.done content_part.done output_item.done output_item.added \
         function_call_arguments.delta function_call_arguments.done output_item.done completed";
-    let told = types(&events)[2..].iter().map(|name| name.strip_prefix("response.").expect("its prefix"));
-    assert_eq!(told.collect::<Vec<_>>().join(" "), expected);
+    let bare = |name: &&str| name.strip_prefix("response.").expect("its prefix").to_owned();
+    let told: Vec<_> = types(&events)[2..].iter().map(bare).collect();
+    assert_eq!(told.join(" "), expected);
     let response = &events.last().unwrap()["response"];
     // A Responses upstream's own id is kept, so that a later request can refer to it.
     assert_eq!(response["id"], "resp_1");

@@ -69,13 +69,8 @@ fn assistant_part() -> impl Strategy<Value = Part> {
         Json(r#"{ "type": "web_search_result_location", "url": "u" }"#.to_owned()),
     ]);
     let cited = (text(), vec(citation, 0..2)).prop_map(|(text, citations)| Content::Text { text, citations });
-    let foreign = Just(Content::Foreign {
-        kind: "server_tool_use".to_owned(),
-        json: Json(
-            r#"{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"x"}}"#
-                .to_owned(),
-        ),
-    });
+    let used = r#"{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"x"}}"#;
+    let foreign = Just(Content::Foreign { kind: "server_tool_use".to_owned(), json: Json(used.to_owned()) });
     let seal = word().prop_map(|value| Some(Signature { grammar: Grammar::Anthropic, value }));
     let thought = (text(), seal, any::<bool>()).prop_map(|(text, signature, is_redacted)| {
         let text = if is_redacted { String::new() } else { text };
@@ -135,12 +130,11 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 fn tool() -> impl Strategy<Value = Tool> {
+    let spaced =
+        r#"{ "properties": {"a": {"type": "string"}}, "type": "object", "additionalProperties": false }"#;
     let schema = select(vec![
         Json(r#"{"type":"object","properties":{},"additionalProperties":false}"#.to_owned()),
-        Json(
-            r#"{ "properties": {"a": {"type": "string"}}, "type": "object", "additionalProperties": false }"#
-                .to_owned(),
-        ),
+        Json(spaced.to_owned()),
     ]);
     let function = (word(), option::of(text()), schema, option::of(any::<bool>())).prop_map(
         |(name, description, schema, strict)| ToolKind::Function {
@@ -198,12 +192,8 @@ fn output() -> impl Strategy<Value = Output> {
     // What Claude takes as it is.
     let schema =
         select(vec![r#"{ "type": "boolean" }"#, r#"{"enum":["a",1.50]}"#, "{}"]).prop_map(|schema| {
-            OutputFormat::JsonSchema {
-                name: None,
-                description: None,
-                schema: Json(schema.to_owned()),
-                strict: None,
-            }
+            let (name, description, strict) = (None, None, None);
+            OutputFormat::JsonSchema { name, description, schema: Json(schema.to_owned()), strict }
         });
     (4000..100_000_u64, option::of(schema)).prop_map(|(tokens_max, format)| Output {
         tokens_max: Some(tokens_max),

@@ -196,25 +196,22 @@ fn sampling() -> impl Strategy<Value = Sampling> {
 }
 
 fn output() -> impl Strategy<Value = Output> {
-    let schema = object().prop_map(|schema| OutputFormat::JsonSchema {
-        name: None,
-        description: None,
-        schema: Json(schema),
-        strict: None,
+    let schema = object().prop_map(|schema| {
+        let (name, description, strict) = (None, None, None);
+        OutputFormat::JsonSchema { name, description, schema: Json(schema), strict }
     });
     let format = prop_oneof![Just(OutputFormat::Text), Just(OutputFormat::JsonObject), schema];
     let modalities =
         prop_oneof![Just(Vec::new()), Just(vec!["audio".to_owned()]), Just(vec!["image".to_owned()])];
     let audio = option::of(name().prop_map(|name| Json(format!(r#"{{"voice":"{name}"}}"#))));
-    (option::of(0_u64..1 << 40), option::of(format), modalities, audio).prop_map(
-        |(tokens_max, format, modalities, audio)| Output {
-            tokens_max,
-            format,
-            modalities,
-            audio,
-            ..Output::default()
-        },
-    )
+    let parts = (option::of(0_u64..1 << 40), option::of(format), modalities, audio);
+    parts.prop_map(|(tokens_max, format, modalities, audio)| Output {
+        tokens_max,
+        format,
+        modalities,
+        audio,
+        ..Output::default()
+    })
 }
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
@@ -236,19 +233,11 @@ pub fn prompt() -> impl Strategy<Value = Prompt> {
     let conversation = (vec(words(), 0..3), turns(), vec(tool(), 0..4), option::of(choice()));
     let how = (sampling(), output(), reasoning());
     let labels = vec((name().prop_filter("begins so", |name| !name.starts_with('_')), name()), 0..3);
-    let around = (
-        option::of(name()),
-        option::of(any::<bool>()),
-        option::of(proptest::sample::select(&TIERS[..])),
-        labels,
-        any::<bool>(),
-    );
-    (conversation, how, around).prop_map(|(conversation, how, around)| Prompt {
-        instructions: conversation
-            .0
-            .into_iter()
-            .map(|text| Instruction { is_developer: false, text, cache: None })
-            .collect(),
+    let tier = option::of(proptest::sample::select(&TIERS[..]));
+    let around = (option::of(name()), option::of(any::<bool>()), tier, labels, any::<bool>());
+    let instruction = |text| Instruction { is_developer: false, text, cache: None };
+    (conversation, how, around).prop_map(move |(conversation, how, around)| Prompt {
+        instructions: conversation.0.into_iter().map(instruction).collect(),
         turns: conversation.1,
         tools: conversation.2,
         tool_choice: conversation.3,

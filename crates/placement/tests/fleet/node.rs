@@ -72,7 +72,7 @@ pub enum Event {
     Ended(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Node {
     speed: f64,
     waiting: VecDeque<(usize, Request)>,
@@ -91,18 +91,7 @@ pub struct Node {
 
 impl Node {
     pub fn new(speed: f64) -> Self {
-        Self {
-            speed,
-            waiting: VecDeque::new(),
-            running: Vec::new(),
-            prefixes: Prefixes::default(),
-            step_ends_us: None,
-            chunk: Vec::new(),
-            request_us: 0,
-            since_us: 0,
-            prompt_tokens: 0,
-            cached_tokens: 0,
-        }
+        Self { speed, ..Self::default() }
     }
 
     pub fn running(&self) -> u32 {

@@ -61,11 +61,10 @@ impl Gateway {
         let nodes = 0..self.seen.len();
         let node = match self.policy {
             Policy::RoundRobin => self.turn % self.seen.len(),
-            Policy::FewestConnections => nodes
-                .min_by_key(|node| {
-                    (self.seen[*node].load.in_flight, rendezvous(self.turn as u64, *node as u64))
-                })
-                .unwrap(),
+            Policy::FewestConnections => {
+                let by_turn = |node: &usize| rendezvous(self.turn as u64, *node as u64);
+                nodes.min_by_key(|node| (self.seen[*node].load.in_flight, by_turn(node))).unwrap()
+            }
             Policy::ConsistentHashing => {
                 nodes.min_by_key(|node| rendezvous(request.session, *node as u64)).unwrap()
             }
@@ -115,13 +114,8 @@ impl Gateway {
     pub fn report(&mut self, node: usize, running: u32, waiting: u32, kv_permille: u16) {
         let load = &mut self.seen[node].load;
         let in_flight_then = load.in_flight;
-        load.report = Some(LoadReport {
-            running,
-            waiting,
-            kv_permille: Some(kv_permille),
-            token_us: None,
-            in_flight_then,
-        });
+        let (kv_permille, token_us) = (Some(kv_permille), None);
+        load.report = Some(LoadReport { running, waiting, kv_permille, token_us, in_flight_then });
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Fleet {
 const REPORT_US: u64 = 5_000_000;
 const SLOW_EVERY: usize = 4;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
     first_us: Vec<u64>,
     whole_us: Vec<u64>,
@@ -90,12 +90,8 @@ impl Talk {
         let id = self.conversation.session << 16 | (1 << 15) | self.turn as u64;
         self.pieces.push(Piece { id, tokens: turn.user_tokens + answered });
         self.turn += 1;
-        Request {
-            session: self.conversation.session,
-            at_us: now_us,
-            pieces: self.pieces.clone(),
-            answer_tokens: turn.answer_tokens,
-        }
+        let (session, answer_tokens) = (self.conversation.session, turn.answer_tokens);
+        Request { session, at_us: now_us, pieces: self.pieces.clone(), answer_tokens }
     }
 }
 
@@ -121,10 +117,9 @@ struct World {
 
 pub fn run(fleet: &Fleet, policy: Policy) -> Figures {
     let mut due = BinaryHeap::new();
-    let talks: Vec<Talk> = conversations(fleet.nodes, fleet.seconds, fleet.seed)
-        .into_iter()
-        .map(|conversation| Talk { pieces: vec![conversation.head], conversation, turn: 0 })
-        .collect();
+    let begin = |conversation: Conversation| Talk { pieces: vec![conversation.head], conversation, turn: 0 };
+    let conversations = conversations(fleet.nodes, fleet.seconds, fleet.seed);
+    let talks: Vec<Talk> = conversations.into_iter().map(begin).collect();
     for (number, talk) in talks.iter().enumerate() {
         due.push(Reverse((talk.conversation.begins_us, Due::Arrives(number))));
     }
@@ -134,22 +129,15 @@ pub fn run(fleet: &Fleet, policy: Policy) -> Figures {
     }
     let is_slow = |node: usize| fleet.is_mixed && node % SLOW_EVERY == SLOW_EVERY - 1;
     let speed = |node: usize| if is_slow(node) { 0.5 } else { 1.0 };
+    let gateway = |_| Gateway::new(policy, fleet.nodes, fleet.gateways > 1);
     let mut world = World {
         due,
         nodes: (0..fleet.nodes).map(|node| Node::new(speed(node))).collect(),
-        gateways: (0..fleet.gateways)
-            .map(|_| Gateway::new(policy, fleet.nodes, fleet.gateways > 1))
-            .collect(),
+        gateways: (0..fleet.gateways).map(gateway).collect(),
         comes_to: Chance::new(fleet.seed),
         talks,
         sent: Vec::new(),
-        figures: Figures {
-            first_us: Vec::new(),
-            whole_us: Vec::new(),
-            request_us: Vec::new(),
-            prompt_tokens: 0,
-            cached_tokens: 0,
-        },
+        figures: Figures::default(),
     };
     let ends_us = fleet.seconds * 1_000_000;
     while let Some(Reverse((now_us, due))) = world.due.pop() {

@@ -469,32 +469,22 @@ fn a_server_without_an_address_is_not_asked() {
 #[test]
 fn own_prices_come_before_the_price_book_and_nodes_have_none() {
     let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
+    let pricing = |name: &str| Arc::new(vec![(name.to_owned(), own)]);
+    let of_credential =
+        |name: &str| Fixture::new().credential_with(1, "openai", |one| one.pricing = pricing(name));
+    let of_account = |name: &str| Fixture::new().account_with(1, "openai", |one| one.pricing = pricing(name));
     let rates = |fixture: Fixture, model: &str| fixture.ask(model).attempts[0].rates;
-    let priced = |name: &str| {
-        let pricing = Arc::new(vec![(name.to_owned(), own)]);
-        Fixture::new().credential_with(1, "openai", |entry| entry.pricing = pricing)
-    };
-    assert_eq!(rates(priced("openai/gpt-4o"), "gpt-4o"), Some(own));
-    assert_eq!(rates(priced("gpt-4o"), "gpt-4o"), Some(own));
-    assert_eq!(rates(priced("gpt-99"), "openai/gpt-99"), Some(own));
-    assert_eq!(rates(priced("other"), "gpt-4o").unwrap().input, Price(2_500_000));
-    assert_eq!(rates(priced("other"), "openai/gpt-99"), None);
+    type Priced<'a> = &'a dyn Fn(&str) -> Fixture;
+    for (whose, priced) in [("a credential's", &of_credential as Priced<'_>), ("an account's", &of_account)] {
+        assert_eq!(rates(priced("openai/gpt-4o"), "gpt-4o"), Some(own), "{whose}");
+        assert_eq!(rates(priced("gpt-4o"), "gpt-4o"), Some(own), "{whose}");
+        assert_eq!(rates(priced("gpt-99"), "openai/gpt-99"), Some(own), "{whose}");
+        assert_eq!(rates(priced("other"), "gpt-4o").unwrap().input, Price(2_500_000), "{whose}");
+    }
+    assert_eq!(rates(of_credential("other"), "openai/gpt-99"), None);
     assert_eq!(rates(Fixture::new().node(1, &["openai/gpt-4o"]), "openai/gpt-4o"), None);
-}
-
-#[test]
-fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_does_not_know() {
-    let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
-    let priced = |name: &str| {
-        let pricing = Arc::new(vec![(name.to_owned(), own)]);
-        Fixture::new().account_with(1, "openai", |entry| entry.pricing = pricing)
-    };
-    let first = |name: &str, model: &str| priced(name).ask(model).attempts[0].rates;
-    assert_eq!(first("openai/gpt-4o", "gpt-4o"), Some(own));
-    assert_eq!(first("gpt-4o", "gpt-4o"), Some(own));
-    assert_eq!(first("other", "gpt-4o").unwrap().input, Price(2_500_000));
-    assert_eq!(first("gpt-99", "openai/gpt-99"), Some(own));
-    expect(&priced("other"), "openai/gpt-99", "", &[(a(1), "unpriced")]);
+    // An account sells nothing that has no price.
+    expect(&of_account("other"), "openai/gpt-99", "", &[(a(1), "unpriced")]);
 }
 
 /// C11: no failure of an own credential is a reason to leave it.

@@ -345,6 +345,24 @@ impl PlanRecordOf {
     }
 }
 
+/// What is not found.
+#[track_caller]
+pub fn missing<T>(result: Result<T, StoreError>) -> &'static str {
+    match result.err() {
+        Some(StoreError::NotFound { what }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The object that a conflict of this kind is with.
+#[track_caller]
+pub fn conflict<T>(result: Result<T, StoreError>, wanted: &str) -> Option<String> {
+    match result.err() {
+        Some(StoreError::Conflict { what, existing, .. }) if what == wanted => existing,
+        other => panic!("not {wanted}: {other:?}"),
+    }
+}
+
 /// A legal hold on each project, and the release of every hold.
 pub const HOLD_PROJECTS: &str =
     "INSERT INTO legal_holds (id, workspace, scope, project, reason, created_by, created_unix_ms)

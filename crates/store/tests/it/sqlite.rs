@@ -19,9 +19,9 @@ use store::fixtures::CommitFault;
 use store::{Page, Store, StoreError};
 use world::World;
 
+use crate::Fresh;
 use crate::cases::records::put_behind;
 use crate::samples::{foundation, project, record, settled, workspace_id};
-use crate::{Fresh, run};
 
 pub async fn fresh() -> Fresh {
     let dir = tempfile::tempdir().unwrap();
@@ -60,118 +60,106 @@ pub async fn run_on(fresh: &Fresh, statement: &'static str) {
     connection.close().await.unwrap();
 }
 
-#[test]
-fn a_database_is_private_and_opens_again_as_it_was() {
-    run(async {
-        let made = fresh().await;
-        let path = made.dir.path().join("t.db");
-        for file in fs::read_dir(made.dir.path()).unwrap() {
-            let file = file.unwrap();
-            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
-        }
-        let version = made.store.feed().version().await.unwrap();
-        made.store.close().await;
-        assert!(matches!(Store::create(&path, foundation()).await, Err(StoreError::AlreadyMade { .. })));
-        let again = Store::open(&path).await.unwrap();
-        assert_eq!(again.feed().version().await.unwrap(), version);
-        again.workspaces().get((), made.founding.workspace.id).await.unwrap();
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_private_and_opens_again_as_it_was() {
+    let made = fresh().await;
+    let path = made.dir.path().join("t.db");
+    for file in fs::read_dir(made.dir.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.path());
+    }
+    let version = made.store.feed().version().await.unwrap();
+    made.store.close().await;
+    assert!(matches!(Store::create(&path, foundation()).await, Err(StoreError::AlreadyMade { .. })));
+    let again = Store::open(&path).await.unwrap();
+    assert_eq!(again.feed().version().await.unwrap(), version);
+    again.workspaces().get((), made.founding.workspace.id).await.unwrap();
 }
 
 /// It keeps the page size of the version that created it.
-#[test]
-fn an_older_database_keeps_its_pages_and_takes_records() {
-    run(async {
-        let mut made = fresh().await;
-        let path = made.dir.path().join("t.db");
-        made.store.close().await;
-        let mut connection = raw(&path).await;
-        for statement in ["PRAGMA journal_mode = DELETE", "PRAGMA page_size = 4096", "VACUUM"] {
-            sqlx::query(statement).execute(&mut connection).await.unwrap();
-        }
-        made.store = Store::open(&path).await.unwrap();
-        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
-        put_behind(&made, 0, 1, (0..100).map(|number| record(workspace, project, number)).collect()).await;
-        assert_eq!(made.store.records().record_count().await.unwrap(), 100);
-        let row = sqlx::query("PRAGMA page_size").fetch_one(&mut connection).await.unwrap();
-        assert_eq!(row.get::<i64, _>(0), 4_096);
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_database_keeps_its_pages_and_takes_records() {
+    let mut made = fresh().await;
+    let path = made.dir.path().join("t.db");
+    made.store.close().await;
+    let mut connection = raw(&path).await;
+    for statement in ["PRAGMA journal_mode = DELETE", "PRAGMA page_size = 4096", "VACUUM"] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    made.store = Store::open(&path).await.unwrap();
+    let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+    put_behind(&made, 0, 1, (0..100).map(|number| record(workspace, project, number)).collect()).await;
+    assert_eq!(made.store.records().record_count().await.unwrap(), 100);
+    let row = sqlx::query("PRAGMA page_size").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(row.get::<i64, _>(0), 4_096);
 }
 
-#[test]
-fn what_is_not_whole_not_there_or_too_new_is_refused_with_what_to_do() {
-    run(async {
-        let made = fresh().await;
-        let path = made.dir.path().join("t.db");
-        made.store.close().await;
-        let missing = Store::open(&made.dir.path().join("none.db")).await.unwrap_err().to_string();
-        assert!(missing.contains("tidegate init"), "{missing}");
-        let mut connection = raw(&path).await;
-        sqlx::query("DELETE FROM meta WHERE name = 'store.complete'").execute(&mut connection).await.unwrap();
-        let half = Store::open(&path).await.unwrap_err();
-        assert!(matches!(half, StoreError::HalfMade { .. }), "{half}");
-        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-             VALUES (900, 'later', 1, x'00', 0)";
-        sqlx::query(newer).execute(&mut connection).await.unwrap();
-        let newer = Store::open(&path).await.unwrap_err();
-        assert!(newer.to_string().contains("newer Tidegate (schema 900"), "{newer}");
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_whole_not_there_or_too_new_is_refused_with_what_to_do() {
+    let made = fresh().await;
+    let path = made.dir.path().join("t.db");
+    made.store.close().await;
+    let missing = Store::open(&made.dir.path().join("none.db")).await.unwrap_err().to_string();
+    assert!(missing.contains("tidegate init"), "{missing}");
+    let mut connection = raw(&path).await;
+    sqlx::query("DELETE FROM meta WHERE name = 'store.complete'").execute(&mut connection).await.unwrap();
+    let half = Store::open(&path).await.unwrap_err();
+    assert!(matches!(half, StoreError::HalfMade { .. }), "{half}");
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (900, 'later', 1, x'00', 0)";
+    sqlx::query(newer).execute(&mut connection).await.unwrap();
+    let newer = Store::open(&path).await.unwrap_err();
+    assert!(newer.to_string().contains("newer Tidegate (schema 900"), "{newer}");
 }
 
-#[test]
-fn a_foundation_that_fails_leaves_no_file() {
-    run(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut bad = foundation();
-        bad.founding.keys[1].id = bad.founding.keys[0].id;
-        assert!(Store::create(&dir.path().join("t.db"), bad).await.is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        Store::create(&dir.path().join("t.db"), foundation()).await.unwrap();
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foundation_that_fails_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bad = foundation();
+    bad.founding.keys[1].id = bad.founding.keys[0].id;
+    assert!(Store::create(&dir.path().join("t.db"), bad).await.is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    Store::create(&dir.path().join("t.db"), foundation()).await.unwrap();
 }
 
 /// However slowly records arrive, lists read few rows.
-#[test]
-fn small_batches_become_few_rows() {
-    run(async {
-        let made = fresh().await;
-        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
-        for number in 0..1_000 {
-            put_behind(&made, 0, number + 1, vec![record(workspace, project, number)]).await;
-        }
-        let mut connection = raw(&made.dir.path().join("t.db")).await;
-        let rows = sqlx::query("SELECT records FROM record_batches ORDER BY records DESC");
-        let rows = rows.fetch_all(&mut connection).await.unwrap();
-        let sizes: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-        assert_eq!(sizes.iter().sum::<i64>(), 1_000);
-        assert!(sizes[0] >= 512 && sizes.len() <= 1 + 3 * 7, "{sizes:?}");
-        assert_eq!(made.store.records().record_count().await.unwrap(), 1_000);
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_batches_become_few_rows() {
+    let made = fresh().await;
+    let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+    for number in 0..1_000 {
+        put_behind(&made, 0, number + 1, vec![record(workspace, project, number)]).await;
+    }
+    let mut connection = raw(&made.dir.path().join("t.db")).await;
+    let rows = sqlx::query("SELECT records FROM record_batches ORDER BY records DESC");
+    let rows = rows.fetch_all(&mut connection).await.unwrap();
+    let sizes: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(sizes.iter().sum::<i64>(), 1_000);
+    assert!(sizes[0] >= 512 && sizes.len() <= 1 + 3 * 7, "{sizes:?}");
+    assert_eq!(made.store.records().record_count().await.unwrap(), 1_000);
 }
 
 /// A process that dies before, in or after a commit, and its successor.
-#[test]
-fn a_killed_process_repeats_and_loses_nothing() {
-    run(async {
-        let mut made = fresh().await;
-        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
-        let batch = |offset, numbers: std::ops::Range<u64>| DrainBatch {
-            core: 0,
-            upto: JournalPosition { epoch: 7, segment: 1, offset },
-            records: settled(numbers.map(|number| record(workspace, project, number))),
-        };
-        for fault in [CommitFault::Refused, CommitFault::AnswerLost] {
-            let before = made.store.records().record_count().await.unwrap();
-            made.store.commit_faults().script([fault]);
-            made.store.record_sink().apply(batch(before + 10, before..before + 10)).await.unwrap_err();
-            made.store.close().await;
-            made.store = Store::open(&made.dir.path().join("t.db")).await.unwrap();
-            // The recovery reads from the position on; an older one reads everything.
-            made.store.record_sink().apply(batch(before + 20, 0..before + 20)).await.unwrap();
-            made.store.record_sink().apply(batch(before + 30, before + 20..before + 30)).await.unwrap();
-            assert_eq!(made.store.records().record_count().await.unwrap(), before + 30);
-        }
-    });
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_repeats_and_loses_nothing() {
+    let mut made = fresh().await;
+    let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+    let batch = |offset, numbers: std::ops::Range<u64>| DrainBatch {
+        core: 0,
+        upto: JournalPosition { epoch: 7, segment: 1, offset },
+        records: settled(numbers.map(|number| record(workspace, project, number))),
+    };
+    for fault in [CommitFault::Refused, CommitFault::AnswerLost] {
+        let before = made.store.records().record_count().await.unwrap();
+        made.store.commit_faults().script([fault]);
+        made.store.record_sink().apply(batch(before + 10, before..before + 10)).await.unwrap_err();
+        made.store.close().await;
+        made.store = Store::open(&made.dir.path().join("t.db")).await.unwrap();
+        // The recovery reads from the position on; an older one reads everything.
+        made.store.record_sink().apply(batch(before + 20, 0..before + 20)).await.unwrap();
+        made.store.record_sink().apply(batch(before + 30, before + 20..before + 30)).await.unwrap();
+        assert_eq!(made.store.records().record_count().await.unwrap(), before + 30);
+    }
 }
 
 fn opening(number: u64) -> Opening {

@@ -1,9 +1,9 @@
 //! Provider accounts.
 
-use store::{AccountRow, StoreError, Verification};
+use store::{AccountRow, Verification};
 
 use crate::Fresh;
-use crate::samples::{account, act, secret};
+use crate::samples::{account, act, conflict, missing, secret};
 
 pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     let accounts = fresh.store.accounts();
@@ -11,8 +11,7 @@ pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     assert_eq!(accounts.get((), made.id).await.unwrap(), made);
     assert_eq!(made, AccountRow { version: made.version, ..account(5) });
     let moved = AccountRow { base_url: Some("https://x.example".into()), ..made.clone() };
-    let result = accounts.replace((moved.clone(), None), None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
+    conflict(accounts.replace((moved.clone(), None), None, act()).await, "base_url_needs_secret");
     accounts.replace((moved, Some(secret(2))), Some(made.version), act()).await.unwrap();
     let found =
         Verification { secret_version: 2, unix_ms: 3, accepted: Some(false), error: Some("401".into()) };
@@ -22,5 +21,5 @@ pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     let off = accounts.replace((off, None), None, act()).await.unwrap().row;
     assert_eq!(accounts.list((), Default::default()).await.unwrap().rows, [off]);
     accounts.delete((), made.id, None, act()).await.unwrap();
-    assert!(matches!(accounts.get((), made.id).await, Err(StoreError::NotFound { .. })));
+    missing(accounts.get((), made.id).await);
 }

@@ -2,10 +2,10 @@
 
 use domain::limits::HINTS_OF_WORKSPACE_MAX;
 use domain::{HintsId, WorkspaceId};
-use store::{AgentHintsRow, StoreError};
+use store::AgentHintsRow;
 
 use crate::Fresh;
-use crate::samples::{act, bytes};
+use crate::samples::{act, bytes, conflict};
 
 fn hints(workspace: WorkspaceId, number: u64) -> AgentHintsRow {
     AgentHintsRow {
@@ -24,6 +24,5 @@ pub async fn stored_hints_read_back_and_are_bounded(fresh: &Fresh) {
         let made = store.create(hints(workspace, number), act()).await.unwrap().row;
         assert_eq!(made, AgentHintsRow { version: made.version, ..hints(workspace, number) });
     }
-    let refused = store.create(hints(workspace, 9_999), act()).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "too_many_hints", .. })), "{refused:?}");
+    conflict(store.create(hints(workspace, 9_999), act()).await, "too_many_hints");
 }

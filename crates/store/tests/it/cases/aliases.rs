@@ -2,10 +2,10 @@
 
 use domain::limits::{ALIASES_OF_WORKSPACE_MAX, RELEASES_OF_ALIAS_MAX};
 use domain::*;
-use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, Page, StoreError, WithdrawnCanary};
+use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, Page, WithdrawnCanary};
 
 use crate::Fresh;
-use crate::samples::{act, bytes, founding, project};
+use crate::samples::{act, bytes, conflict, founding, missing, project};
 
 fn release(alias: &AliasRow, number: u64, model: &str) -> AliasReleaseRow {
     AliasReleaseRow {
@@ -61,10 +61,8 @@ pub async fn every_field_of_an_alias_reads_back(fresh: &Fresh) {
     let (aliases, workspace) = (fresh.store.aliases(), fresh.founding.workspace.id);
     let new = alias(workspace, 1, "auto");
     let made = aliases.create(new.clone(), act()).await.unwrap().row;
-    assert_eq!(
-        aliases.get(workspace, made.id).await.unwrap(),
-        AliasRow { version: made.version, ..new.0.clone() }
-    );
+    let read = aliases.get(workspace, made.id).await.unwrap();
+    assert_eq!(read, AliasRow { version: made.version, ..new.0.clone() });
     assert_eq!(aliases.releases(workspace, made.id).await.unwrap(), std::slice::from_ref(&new.1));
     let second = release(&made, 2, "openai/gpt-4o-mini");
     let with = AliasRow {
@@ -78,10 +76,8 @@ pub async fn every_field_of_an_alias_reads_back(fresh: &Fresh) {
     };
     let written = change(&with, Some(second.clone()), AliasAct::Install);
     let written = aliases.replace(written, Some(made.version), act()).await.unwrap().row;
-    assert_eq!(
-        aliases.get(workspace, made.id).await.unwrap(),
-        AliasRow { version: written.version, ..with.clone() }
-    );
+    let read = aliases.get(workspace, made.id).await.unwrap();
+    assert_eq!(read, AliasRow { version: written.version, ..with.clone() });
     let releases = aliases.releases(workspace, made.id).await.unwrap();
     assert_eq!(releases, [AliasReleaseRow { number: 2, ..second }, new.1.clone()], "the newest first");
     let withdrawn = WithdrawnCanary {
@@ -116,30 +112,25 @@ pub async fn an_alias_is_one_of_its_name_and_ends_with_its_project(fresh: &Fresh
     let (aliases, workspace) = (fresh.store.aliases(), fresh.founding.workspace.id);
     let other = fresh.store.projects().create(project(workspace, 77), act()).await.unwrap().row;
     let made = aliases.create(alias(workspace, 1, "auto"), act()).await.unwrap().row;
-    match aliases.create(alias(workspace, 2, "auto"), act()).await {
-        Err(StoreError::Conflict { what: "name_taken", existing, .. }) => {
-            assert_eq!(existing, Some(made.id.to_string()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let taken = conflict(aliases.create(alias(workspace, 2, "auto"), act()).await, "name_taken");
+    assert_eq!(taken, Some(made.id.to_string()));
     let mut of_project = alias(workspace, 3, "auto");
     of_project.0.project = Some(other.id);
     let owned = aliases.create(of_project, act()).await.unwrap().row;
     // A release of another alias is none of its own.
     let stolen = AliasRow { active: owned.active, ..made.clone() };
     let stolen = aliases.replace(change(&stolen, None, AliasAct::Promote), None, act()).await;
-    assert!(matches!(stolen, Err(StoreError::NotFound { what: "release" })), "{stolen:?}");
+    assert_eq!(missing(stolen), "release");
     let theirs = founding(9);
     fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
-    let unseen = aliases.releases(theirs.workspace.id, made.id).await;
-    assert!(matches!(unseen, Err(StoreError::NotFound { .. })), "{unseen:?}");
+    missing(aliases.releases(theirs.workspace.id, made.id).await);
     let mut foreign = alias(theirs.workspace.id, 4, "auto");
     foreign.0.project = Some(other.id);
-    assert!(matches!(aliases.create(foreign, act()).await, Err(StoreError::NotFound { .. })));
+    missing(aliases.create(foreign, act()).await);
     fresh.store.projects().delete(workspace, other.id, None, act()).await.unwrap();
     let listed = aliases.list(workspace, Page::default()).await.unwrap().rows;
     assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [made.id]);
-    assert!(matches!(aliases.releases(workspace, owned.id).await, Err(StoreError::NotFound { .. })));
+    missing(aliases.releases(workspace, owned.id).await);
     aliases.delete(workspace, made.id, None, act()).await.unwrap();
     assert!(aliases.list(workspace, Page::default()).await.unwrap().rows.is_empty());
 }
@@ -152,11 +143,12 @@ pub async fn aliases_and_releases_are_bounded(fresh: &Fresh) {
         row = aliases.replace(change(&row, Some(next), AliasAct::Install), None, act()).await.unwrap().row;
     }
     let one_more = release(&row, 9_999, "openai/gpt-4o");
-    let refused = aliases.replace(change(&row, Some(one_more), AliasAct::Install), None, act()).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "too_many_releases", .. })), "{refused:?}");
+    conflict(
+        aliases.replace(change(&row, Some(one_more), AliasAct::Install), None, act()).await,
+        "too_many_releases",
+    );
     for number in 2..=ALIASES_OF_WORKSPACE_MAX as u64 {
         aliases.create(alias(workspace, 10_000 + number, &format!("a{number}")), act()).await.unwrap();
     }
-    let refused = aliases.create(alias(workspace, 99_999, "one-more"), act()).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "too_many_aliases", .. })), "{refused:?}");
+    conflict(aliases.create(alias(workspace, 99_999, "one-more"), act()).await, "too_many_aliases");
 }

@@ -15,15 +15,10 @@ pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
         ApiKeyRow { name: "renamed".into(), digest: [9; 32], environment: "x".into(), ..made.row.clone() };
     let changed = keys.replace(wanted, Some(made.row.version), act()).await.unwrap().row;
     assert_eq!(changed.name, "renamed");
-    assert_eq!(
-        (changed.digest, &changed.environment),
-        (made.row.digest, &made.row.environment),
-        "the key itself stays"
-    );
+    assert_eq!((changed.digest, &changed.environment), (made.row.digest, &made.row.environment), "it stays");
     let revoked = keys.delete(workspace, made.row.id, None, act()).await.unwrap();
     assert!(revoked.row.revoked_unix_ms.is_some());
-    let again = keys.delete(workspace, made.row.id, None, act()).await.unwrap();
-    assert_eq!(again.row, revoked.row);
+    assert_eq!(keys.delete(workspace, made.row.id, None, act()).await.unwrap().row, revoked.row);
     let touched =
         keys.replace(ApiKeyRow { revoked_unix_ms: None, ..again.row }, None, act()).await.unwrap().row;
     assert_eq!(touched.revoked_unix_ms, revoked.row.revoked_unix_ms, "nothing brings it back");
@@ -79,8 +74,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     // Reseals it with another workspace key.
     let rotations = fresh.store.rotations();
     let left = rotations.list_sealed_otherwise(workspace, "wk_2".into()).await.unwrap();
-    let thing = SealedThing::AccessKey(row.id);
-    let old = SealedRow { thing, sealed: sealed(7, "wk_1") };
+    let old = SealedRow { thing: SealedThing::AccessKey(row.id), sealed: sealed(7, "wk_1") };
     assert!(left.contains(&old), "{left:?}");
     let resealing = Resealing { old: old.clone(), new: sealed(9, "wk_2") };
     assert_eq!(rotations.reseal(workspace, vec![resealing]).await.unwrap().row, 1);

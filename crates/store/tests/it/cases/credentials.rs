@@ -2,10 +2,10 @@
 
 use domain::{Evidence, ProbeResult, ServerFacts, ServerFeature};
 use snapshot::CredentialState;
-use store::{ApiKeyRow, CredentialFilter, CredentialRow, StoreError, Verification};
+use store::{ApiKeyRow, CredentialFilter, CredentialRow, Verification};
 
 use crate::Fresh;
-use crate::samples::{account, act, api_key, credential, secret};
+use crate::samples::{account, act, api_key, conflict, credential, secret};
 
 pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
@@ -36,10 +36,8 @@ pub async fn the_audit_names_the_facts_that_changed_and_not_what_they_are(fresh:
     let none = CredentialRow { agreement: Default::default(), pricing: vec![], ..made.clone() };
     let none = credentials.replace((none, None), None, act()).await.unwrap().row;
     let bare = "secret version 1, fingerprint 0000000000000001";
-    assert_eq!(
-        newest_detail(fresh, Some(workspace)).await,
-        format!("{bare}, other limits, retention, commitment, compliance, pricing")
-    );
+    let detail = newest_detail(fresh, Some(workspace)).await;
+    assert_eq!(detail, format!("{bare}, other limits, retention, commitment, compliance, pricing"));
     assert_eq!(credentials.get(workspace, made.id).await.unwrap(), none);
     credentials.replace((none, None), None, act()).await.unwrap();
     assert_eq!(newest_detail(fresh, Some(workspace)).await, bare);
@@ -57,13 +55,9 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let moved = CredentialRow { base_url: Some("https://evil.example/v1".into()), ..made.clone() };
-    let result = credentials.replace((moved.clone(), None), None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })), "{result:?}");
+    conflict(credentials.replace((moved.clone(), None), None, act()).await, "base_url_needs_secret");
     let gone = CredentialRow { base_url: None, ..made.clone() };
-    assert!(
-        credentials.replace((gone, None), None, act()).await.is_err(),
-        "to the provider's own address too"
-    );
+    assert!(credentials.replace((gone, None), None, act()).await.is_err(), "to the provider's own too");
     let moved = credentials.replace((moved, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!(moved.base_url.as_deref(), Some("https://evil.example/v1"));
     assert_eq!(moved.secret, secret(2));
@@ -109,8 +103,8 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let invalid = credentials.record_verification(workspace, made.id, found, act()).await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
-        let result = credentials.replace((invalid.clone(), Some(secret(version))), None, act()).await;
-        assert!(matches!(result, Err(StoreError::Conflict { what: "secret_version", .. })), "{version}");
+        let other = (invalid.clone(), Some(secret(version)));
+        conflict(credentials.replace(other, None, act()).await, "secret_version");
     }
     let rotated = credentials.replace((invalid, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!((rotated.state, rotated.last_error.as_deref()), (CredentialState::Active, None));
@@ -120,23 +114,17 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let late =
         Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
     let kept = credentials.record_verification(workspace, made.id, late, act()).await.unwrap().row;
-    assert_eq!(
-        kept.state,
-        CredentialState::Active,
-        "a result for the old secret says nothing of the new one"
-    );
+    assert_eq!(kept.state, CredentialState::Active, "what is found of the old secret is past");
 }
 
 pub async fn names_are_unique(fresh: &Fresh) {
     let (credentials, keys) = (fresh.store.credentials(), fresh.store.api_keys());
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let is_taken =
-        |error: Option<StoreError>| matches!(error, Some(StoreError::Conflict { what: "name_taken", .. }));
     let first = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let same = CredentialRow { display_name: first.display_name.clone(), ..credential(workspace, 6) };
-    assert!(is_taken(credentials.create(same.clone(), act()).await.err()));
+    conflict(credentials.create(same.clone(), act()).await, "name_taken");
     let other = credentials.create(credential(workspace, 6), act()).await.unwrap().row;
-    assert!(is_taken(credentials.replace((same, None), None, act()).await.err()));
+    conflict(credentials.replace((same, None), None, act()).await, "name_taken");
     credentials.replace((other, None), None, act()).await.unwrap();
     credentials.delete(workspace, first.id, None, act()).await.unwrap();
     let again = CredentialRow { display_name: first.display_name, ..credential(workspace, 7) };
@@ -144,7 +132,7 @@ pub async fn names_are_unique(fresh: &Fresh) {
 
     let key = keys.create((api_key(workspace, project, 5), None), act()).await.unwrap().row;
     let same = ApiKeyRow { name: key.name.clone(), ..api_key(workspace, project, 6) };
-    assert!(is_taken(keys.create((same.clone(), None), act()).await.err()));
+    conflict(keys.create((same.clone(), None), act()).await, "name_taken");
     keys.delete(workspace, key.id, None, act()).await.unwrap();
     keys.create((same, None), act()).await.unwrap();
 }
@@ -167,11 +155,7 @@ pub async fn an_unverified_one_is_active_once_it_was_accepted(fresh: &Fresh) {
     assert_eq!(rotated.state, CredentialState::Unverified, "another secret is none that was accepted");
     assert_eq!(verify(found(2, Some(true))).await.unwrap().row.state, CredentialState::Active);
     let away = verify(found(2, None)).await.unwrap().row;
-    assert_eq!(
-        away.state,
-        CredentialState::Active,
-        "what was accepted once serves while its provider is away"
-    );
+    assert_eq!(away.state, CredentialState::Active, "it serves while its provider is away");
 }
 
 pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
@@ -184,8 +168,10 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     credentials.set_state(workspace, made.id, CredentialState::Revoked, None, act()).await.unwrap();
     let row = credentials.record_verification(workspace, made.id, good(), act()).await.unwrap().row;
     assert_eq!(row.state, CredentialState::Revoked);
-    let result = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "credential_revoked", .. })));
+    conflict(
+        credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await,
+        "credential_revoked",
+    );
     assert!(credentials.replace((row, Some(secret(2))), None, act()).await.is_err());
 }
 

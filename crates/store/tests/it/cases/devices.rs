@@ -1,10 +1,10 @@
 //! The device flow and its keys.
 
 use domain::{MemberId, Role};
-use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow, StoreError};
+use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, api_key, device, digest, invitation};
+use crate::samples::{NOW, act, api_key, conflict, device, digest, invitation, missing};
 
 const LATER: u64 = NOW + 5;
 
@@ -31,8 +31,7 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().polled_unix_ms, Some(LATER));
-    let early = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
-    assert!(matches!(early, Err(StoreError::NotFound { .. })), "{early:?}");
+    missing(devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await);
     let answer = DeviceAnswer::Approved { person, workspace };
     let answered = devices.answer(digest(101), answer, workspace, act()).await.unwrap();
     assert_eq!((answered.client_name.as_str(), answered.answer), ("device 1", Some(answer)));
@@ -40,29 +39,23 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     assert!(devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.is_err());
     let given = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await.unwrap();
     assert_eq!(fresh.store.api_keys().get(workspace, given.row.id).await.unwrap(), given.row);
-    let again = devices.grant(digest(1), Role::Owner, key(fresh, 51), act()).await;
-    assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
+    missing(devices.grant(digest(1), Role::Owner, key(fresh, 51), act()).await);
     // Only a key issued to a device can be given back.
-    let founders = fresh.founding.keys[0].id;
-    assert!(!devices.revoke_key(workspace, founders, act()).await.unwrap().row);
+    assert!(!devices.revoke_key(workspace, fresh.founding.keys[0].id, act()).await.unwrap().row);
     assert!(devices.revoke_key(workspace, given.row.id, act()).await.unwrap().row);
-    let read = fresh.store.api_keys().get(workspace, given.row.id).await.unwrap();
-    assert!(read.revoked_unix_ms.is_some());
+    assert!(fresh.store.api_keys().get(workspace, given.row.id).await.unwrap().revoked_unix_ms.is_some());
 }
 
 pub async fn what_is_denied_too_old_or_too_many_is_given_none(fresh: &Fresh) {
     let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
     devices.create(device(1), 2).await.unwrap();
     devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.unwrap();
-    let denied = devices.poll(digest(1), LATER).await.unwrap().unwrap();
-    assert_eq!(denied.answer, Some(DeviceAnswer::Denied));
-    let result = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
-    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
+    assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().answer, Some(DeviceAnswer::Denied));
+    missing(devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await);
     devices.create(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
     assert_eq!(devices.poll(digest(2), LATER).await.unwrap(), None);
     assert_eq!(devices.waiting(digest(102), LATER).await.unwrap(), None);
-    let result = devices.create(device(3), 2).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "too_many_devices", .. })), "{result:?}");
+    conflict(devices.create(device(3), 2).await, "too_many_devices");
     devices.create(DeviceRow { created_unix_ms: LATER, ..device(3) }, 2).await.unwrap();
 }
 
@@ -78,8 +71,7 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
     assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
     // An approval given as an admin does not hold for a viewer.
-    let result = store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await;
-    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
+    missing(store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await);
     let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;
     approved(fresh, 3, person).await;
     store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();

@@ -22,10 +22,8 @@ pub async fn every_change_has_a_version_and_wakes_the_watchers(fresh: &Fresh) {
     store.accounts().create(account(6), act()).await.unwrap();
     let feed = store.feed().changes_after(before).await.unwrap().unwrap();
     let parts: Vec<_> = feed.iter().map(|row| (row.version - before, row.part, row.workspace)).collect();
-    assert_eq!(
-        parts,
-        [(1, Part::Workspace, Some(workspace)), (2, Part::Key, Some(workspace)), (3, Part::Accounts, None)]
-    );
+    let of = Some(workspace);
+    assert_eq!(parts, [(1, Part::Workspace, of), (2, Part::Key, of), (3, Part::Accounts, None)]);
     assert_eq!(feed[1].object, fresh.founding.keys[0].id.to_string());
     assert_eq!(store.feed().changes_after(before + 3).await.unwrap(), Some(Vec::new()));
 }

@@ -3,11 +3,11 @@
 use domain::{Nanos, Price};
 use ledger::invoice::{Month, Period};
 use ledger::{Fee, Invoice, Tariff};
-use store::{Act, Assignment, InvoiceRow, Page, StoreError, TariffVersion};
+use store::{Act, Assignment, InvoiceRow, Page, TariffVersion};
 use world::World;
 
 use crate::Fresh;
-use crate::samples::{act, founding, project, workspace_id};
+use crate::samples::{act, conflict, founding, missing, project, workspace_id};
 
 fn version(name: &str, base: u64, effective_unix_ms: u64) -> TariffVersion {
     let tariff = Tariff {
@@ -35,9 +35,8 @@ pub async fn the_tariff_in_force_is_the_newest_that_began(fresh: &Fresh) {
     };
     assign(workspace, "team", 30).await.unwrap();
     assert_eq!((base(29).await, base(30).await), (3, 7));
-    let result = assign(workspace, "none", 30).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "no_such_tariff", .. })), "{result:?}");
-    assert!(matches!(assign(workspace_id(99), "team", 30).await, Err(StoreError::NotFound { .. })));
+    conflict(assign(workspace, "none", 30).await, "no_such_tariff");
+    missing(assign(workspace_id(99), "team", 30).await);
     assert_eq!(tariffs.assignments().await.unwrap().len(), 1);
 }
 

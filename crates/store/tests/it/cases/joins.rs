@@ -8,7 +8,7 @@ use store::{
 };
 
 use crate::Fresh;
-use crate::samples::{NOW, act, digest, node, secret};
+use crate::samples::{NOW, act, conflict, digest, missing, node, secret};
 
 const LATER: u64 = NOW + 5;
 
@@ -57,29 +57,19 @@ async fn joined(fresh: &Fresh, number: u8) -> NodeRow {
     joins.join(joining(workspace, number, row), at(NOW + 1)).await.unwrap().row
 }
 
-fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) -> &'static str {
-    match result {
-        Err(StoreError::Conflict { what, .. }) => what,
-        other => panic!("{other:?}"),
-    }
-}
-
 pub async fn a_token_lets_one_node_in_and_says_why_it_lets_no_other(fresh: &Fresh) {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
     let row = node(workspace, 5);
-    let unknown = joins.join(joining(workspace, 1, row.clone()), at(NOW)).await;
-    assert!(matches!(unknown, Err(StoreError::NotFound { .. })), "{unknown:?}");
+    missing(joins.join(joining(workspace, 1, row.clone()), at(NOW)).await);
     joins.invite(token(workspace, 1, &row.name), 0, act()).await.unwrap();
-    let late = joins.join(joining(workspace, 1, row.clone()), at(LATER)).await;
-    assert_eq!(conflict(late), "join_token_expired");
+    conflict(joins.join(joining(workspace, 1, row.clone()), at(LATER)).await, "join_token_expired");
     let made = joins.join(joining(workspace, 1, row.clone()), at(LATER - 1)).await.unwrap().row;
     assert_eq!((made.state(), &made.secret), (NodeState::Unreachable, &Some(secret(1))));
     assert_eq!(fresh.store.nodes().get(workspace, made.id).await.unwrap(), made);
     assert_eq!(joins.token(digest(1)).await.unwrap().unwrap().used_unix_ms, Some(LATER - 1));
-    let again = joins.join(joining(workspace, 1, row), at(LATER - 1)).await;
-    assert_eq!(conflict(again), "join_token_used");
+    conflict(joins.join(joining(workspace, 1, row), at(LATER - 1)).await, "join_token_used");
     // The name is taken as long as its credential is valid.
-    assert_eq!(conflict(joins.invite(token(workspace, 2, &made.name), 0, act()).await), "name_taken");
+    conflict(joins.invite(token(workspace, 2, &made.name), 0, act()).await, "name_taken");
     joins.invite(token(workspace, 3, "another"), LATER + 1, act()).await.unwrap();
     assert_eq!(joins.token(digest(1)).await.unwrap(), None, "what is too old is forgotten");
 }
@@ -99,21 +89,17 @@ pub async fn a_token_is_listed_and_withdrawn_until_it_is_used(fresh: &Fresh) {
 
     let theirs = WorkspaceId::new(NOW, [99; 10]);
     assert!(tokens.list(theirs, Page::default()).await.unwrap().rows.is_empty());
-    let result = tokens.get(theirs, made[0].id).await;
-    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
-    let foreign = tokens.delete(theirs, made[0].id, None, act()).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    missing(tokens.get(theirs, made[0].id).await);
+    missing(tokens.delete(theirs, made[0].id, None, act()).await);
 
     tokens.delete(workspace, made[0].id, None, act()).await.unwrap();
     assert_eq!(joins.token(digest(1)).await.unwrap(), None);
-    let late = joins.join(joining(workspace, 1, node(workspace, 1)), at(NOW)).await;
-    assert!(matches!(late, Err(StoreError::NotFound { .. })), "{late:?}");
-    let again = tokens.delete(workspace, made[0].id, None, act()).await;
-    assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
+    missing(joins.join(joining(workspace, 1, node(workspace, 1)), at(NOW)).await);
+    missing(tokens.delete(workspace, made[0].id, None, act()).await);
 
     let row = NodeRow { name: made[1].name.clone(), ..node(workspace, 2) };
     joins.join(joining(workspace, 2, row), at(NOW + 1)).await.unwrap();
-    assert_eq!(conflict(tokens.delete(workspace, made[1].id, None, act()).await), "join_token_used");
+    conflict(tokens.delete(workspace, made[1].id, None, act()).await, "join_token_used");
     let used = tokens.get(workspace, made[1].id).await.unwrap();
     assert_eq!(used, JoinToken { used_unix_ms: Some(NOW + 1), ..made[1].clone() });
 }
@@ -130,20 +116,13 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     let there = poll(fresh, &row, NOW, None).await;
     assert_eq!((there.state(), there.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
     let same = joins.record_heartbeat(digest(101), beat(NOW + 1)).await.unwrap();
-    assert_eq!(
-        (same.row.version, same.row.state()),
-        (there.version, NodeState::Ready),
-        "new is the time alone"
-    );
+    assert_eq!((same.row.version, same.row.state()), (there.version, NodeState::Ready), "only the time");
     let kept = nodes.get(workspace, id).await.unwrap();
     assert_eq!(kept.joined.unwrap().beat_unix_ms, Some(NOW + 1));
     assert_eq!((kept.last_seen_unix_ms, mark_overdue(NOW + 90_000).await), (Some(NOW + 1), 0));
     assert_eq!(nodes.get(workspace, id).await.unwrap().state(), NodeState::Ready);
-    assert_eq!(
-        (mark_overdue(NOW + 90_001).await, mark_overdue(NOW + 90_001).await),
-        (1, 0),
-        "it is found away once"
-    );
+    let marked = (mark_overdue(NOW + 90_001).await, mark_overdue(NOW + 90_001).await);
+    assert_eq!(marked, (1, 0), "it is found away once");
     let away = nodes.get(workspace, id).await.unwrap();
     assert_eq!((away.state(), away.last_error.as_deref()), (NodeState::Unreachable, Some("silent")));
     // Whatever answers at its address now is not this node: it has to send a heartbeat first, and is polled
@@ -221,15 +200,12 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     let numbers: Vec<_> = rest.rows.iter().map(|row| row.record.output_tokens).collect();
     assert_eq!((numbers.as_slice(), rest.next), ([6, 7, 8, 9].as_slice(), None));
     assert_eq!(listed(other, 5, None).await.rows.len(), 2);
-    let gone = joins.report(digest(109), vec![record(1)], NOW).await;
-    assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
-    let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    missing(joins.report(digest(109), vec![record(1)], NOW).await);
+    missing(joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await);
     fresh.store.nodes().delete(workspace, one, None, act()).await.unwrap();
     assert_eq!(joins.node_of_credential(digest(101)).await.unwrap(), None);
     assert_eq!(listed(one, 100, None).await.rows.len(), 9, "what it reported outlives it");
-    let foreign = joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
+    missing(joins.records(WorkspaceId::new(NOW, [99; 10]), one, Page::default()).await);
 }
 
 pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
@@ -303,12 +279,11 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let made = joined(fresh, 1).await;
     joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap();
     let added = fresh.store.nodes().create(node(workspace, 9), act()).await.unwrap().row;
-    assert_eq!(conflict(joins.revoke(workspace, added.id, None, act()).await), "not_joined");
+    conflict(joins.revoke(workspace, added.id, None, act()).await, "not_joined");
     let revoked = joins.revoke(workspace, made.id, None, at(LATER)).await.unwrap();
     assert_eq!(revoked.row.state(), NodeState::Unreachable);
     assert_eq!(revoked.row.joined.as_ref().unwrap().revoked_unix_ms, Some(LATER));
-    let again = joins.revoke(workspace, made.id, None, act()).await.unwrap();
-    assert_eq!(again.row, revoked.row);
+    assert_eq!(joins.revoke(workspace, made.id, None, act()).await.unwrap().row, revoked.row);
     assert!(joins.node_of_credential(digest(101)).await.unwrap().unwrap().is_revoked);
     for error in [
         joins.record_heartbeat(digest(101), beat(LATER)).await.err(),
@@ -344,11 +319,9 @@ pub async fn the_first_key_of_a_node_stays_and_its_address_can_move(fresh: &Fres
     assert_eq!(nodes.get(row.workspace, row.id).await.unwrap().base_url, url);
     // A node that joins again under the name has a key of its own.
     joins.revoke(row.workspace, row.id, None, act()).await.unwrap();
-    let gone = joins.move_to(digest(101), url, act()).await;
-    assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+    missing(joins.move_to(digest(101), url, act()).await);
     let revoked = nodes.get(row.workspace, row.id).await.unwrap();
     joins.invite(token(row.workspace, 2, &row.name), 0, act()).await.unwrap();
-    let again = NodeRow { secret: None, ..revoked };
-    joins.join(joining(row.workspace, 2, again), at(NOW + 2)).await.unwrap();
+    joins.join(joining(row.workspace, 2, NodeRow { secret: None, ..revoked }), at(NOW + 2)).await.unwrap();
     assert_eq!((key_of(102).await, joins.node_of_credential(digest(101)).await.unwrap()), (None, None));
 }

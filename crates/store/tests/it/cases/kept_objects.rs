@@ -104,11 +104,8 @@ pub async fn a_thing_asks_for_its_job_once_and_ends_in_its_time(fresh: &Fresh) {
     }
     let after = fresh.store.jobs().counts().await.unwrap();
     assert_eq!(after.waiting + after.ready, before.waiting + before.ready + 2);
-    assert_eq!(
-        objects.find(owner(fresh), row(fresh, 7).id, NOW + 7).await.unwrap(),
-        None,
-        "before anybody removes it"
-    );
+    let late = objects.find(owner(fresh), row(fresh, 7).id, NOW + 7).await.unwrap();
+    assert_eq!(late, None, "before anybody removes it");
     fresh.meddle(HOLD_PROJECTS).await;
     assert_eq!(objects.expire(NOW + 8, 9).await.unwrap(), 0, "a legal hold is on it");
     fresh.meddle(RELEASE).await;

@@ -71,10 +71,8 @@ pub async fn another_workspace_or_project_finds_no_turn(fresh: &Fresh) {
     keep(fresh, turn(fresh, 1), &[101]).await;
     let other = founding(2);
     fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
-    let theirs = TurnLookup { workspace: other.workspace.id, ..lookup(fresh, &[101]) };
-    assert_eq!(find(fresh, theirs).await, []);
-    let of_project = TurnLookup { project: other.project.id, ..lookup(fresh, &[101]) };
-    assert_eq!(find(fresh, of_project).await, []);
+    assert_eq!(find(fresh, TurnLookup { workspace: other.workspace.id, ..lookup(fresh, &[101]) }).await, []);
+    assert_eq!(find(fresh, TurnLookup { project: other.project.id, ..lookup(fresh, &[101]) }).await, []);
 }
 
 pub async fn of_too_many_turns_the_newest_are_found(fresh: &Fresh) {
@@ -134,8 +132,7 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     keep(fresh, turn(fresh, 5), &[105]).await;
     assert_eq!(turns.purge(scope(Purged::Everything)).await.unwrap(), 1);
     assert_eq!(find(fresh, lookup(fresh, &[104, 105, 106])).await, []);
-    let others = PurgeScope::of(workspace, Purged::Everything);
-    assert_eq!(turns.purge(others).await.unwrap(), 1);
+    assert_eq!(turns.purge(PurgeScope::of(workspace, Purged::Everything)).await.unwrap(), 1);
 }
 
 pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
@@ -176,6 +173,5 @@ pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
     let read = find(fresh, lookup(fresh, &[101])).await;
     assert_eq!((read[0].sealed.key_id.as_str(), read[0].sealed.bytes.as_slice()), ("wk_next", &b"anew"[..]));
     // A slow gateway still seals with the old key.
-    let slow = store.kept_turns().keep(turn(fresh, 4), vec![digest(104)]).await;
-    assert!(matches!(slow, Err(StoreError::Conflict { what: "sealing_key_replaced", .. })), "{slow:?}");
+    conflict(store.kept_turns().keep(turn(fresh, 4), vec![digest(104)]).await, "sealing_key_replaced");
 }

@@ -2,10 +2,10 @@
 
 use domain::{ProbeResult, ServerFeature};
 use snapshot::NodeState;
-use store::{NodeObservation, NodeRow, StoreError};
+use store::{NodeObservation, NodeRow};
 
 use crate::Fresh;
-use crate::samples::{act, node, secret};
+use crate::samples::{act, conflict, node, secret};
 
 fn seen(unix_ms: u64, models: &[&str]) -> NodeObservation {
     let models = Some(models.iter().map(ToString::to_string).collect());
@@ -16,8 +16,10 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
-    let result = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "name_taken", .. })));
+    conflict(
+        nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await,
+        "name_taken",
+    );
     let learned = nodes
         .record_observation(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"]))
         .await
@@ -28,11 +30,7 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
         .record_observation(workspace, made.id, made.base_url.clone(), seen(6, &["qwen3"]))
         .await
         .unwrap();
-    assert_eq!(
-        (same.version, same.row.last_seen_unix_ms),
-        (learned.version, Some(6)),
-        "nothing new but the time"
-    );
+    assert_eq!((same.version, same.row.last_seen_unix_ms), (learned.version, Some(6)), "only the time");
     let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
     let away = nodes.record_observation(workspace, made.id, made.base_url.clone(), away).await.unwrap().row;
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
@@ -71,8 +69,7 @@ pub async fn a_removed_secret_does_not_come_back_under_its_version(fresh: &Fresh
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     let moved = NodeRow { base_url: "http://127.0.0.2/v1".into(), ..made };
-    let result = nodes.replace((moved.clone(), None), None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
+    conflict(nodes.replace((moved.clone(), None), None, act()).await, "base_url_needs_secret");
     let bare = nodes.replace((moved, Some(None)), None, act()).await.unwrap().row;
     assert_eq!((&bare.secret, bare.secret_version_last), (&None, 1));
     assert!(nodes.replace((bare.clone(), Some(Some(secret(1)))), None, act()).await.is_err());

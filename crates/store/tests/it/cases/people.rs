@@ -4,7 +4,7 @@ use domain::Role;
 use store::{Act, ApiKeyRow, KeysOnLeave, MemberRow, Page, PersonRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, api_key, founding, invitation};
+use crate::samples::{NOW, act, api_key, conflict, founding, invitation, missing};
 
 pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);
@@ -18,12 +18,7 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let id = made.row.person.id;
     assert_eq!(people.get(workspace, id).await.unwrap(), made.row);
     assert!(people.memberships(id).await.unwrap().is_empty(), "an invitation counts for nothing");
-    match people.create(waiting, act()).await {
-        Err(StoreError::Conflict { what: "already_member", existing, .. }) => {
-            assert_eq!(existing, Some(id.to_string()))
-        }
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(conflict(people.create(waiting, act()).await, "already_member"), Some(id.to_string()));
     let admin = MemberRow { role: Role::Admin, ..made.row.clone() };
     let result = people.replace(admin.clone(), Some(made.version - 1), act()).await;
     assert!(matches!(result, Err(StoreError::Precondition { .. })), "{result:?}");
@@ -34,12 +29,8 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let second = people.list(workspace, Page { limit: 1, after: first.next }).await.unwrap();
     assert_eq!((first.rows.len(), second.rows), (1, vec![changed.row]));
     people.remove(workspace, id, KeysOnLeave::Ask, None, act()).await.unwrap();
-    assert!(matches!(people.get(workspace, id).await, Err(StoreError::NotFound { .. })));
-    assert_eq!(
-        people.by_email("person2@example.com".into()).await.unwrap(),
-        [],
-        "nobody's member is forgotten"
-    );
+    missing(people.get(workspace, id).await);
+    assert_eq!(people.by_email("person2@example.com".into()).await.unwrap(), [], "nobody's is forgotten");
     let audit = fresh.store.audit().list(Some(workspace), Page::default()).await.unwrap().rows;
     let actions: Vec<_> = audit.iter().take(4).map(|row| row.action.as_str()).collect();
     assert_eq!(actions, ["member.remove", "member.update", "member.invite", "member.invite"]);
@@ -52,8 +43,7 @@ pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
     let here = people.create(invitation(mine, 1, Role::Owner), act()).await.unwrap().row;
     let mut again = invitation(other.workspace.id, 2, Role::Viewer);
     again.member.person = here.person.clone();
-    let there = people.create(again, act()).await.unwrap().row;
-    assert_eq!(there.person.id, here.person.id);
+    assert_eq!(people.create(again, act()).await.unwrap().row.person.id, here.person.id);
     let of: Vec<_> = people.memberships(here.person.id).await.unwrap();
     assert_eq!(of.iter().map(|one| one.role).collect::<Vec<_>>(), [Role::Owner, Role::Viewer]);
     assert_eq!(of[1].name, other.workspace.name);
@@ -73,16 +63,12 @@ pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     invited.member.accepted_unix_ms = None;
     let there = people.create(invited.clone(), act()).await.unwrap().row;
     assert_ne!(there.person.id, here.person.id);
-    assert_eq!(
-        (there.person.email.as_str(), there.person.name.as_str()),
-        ("person1@example.com", "as invited")
-    );
+    assert_eq!((&*there.person.email, &*there.person.name), ("person1@example.com", "as invited"));
     let of_address = people.by_email("person1@example.com".into()).await.unwrap();
     let ids: Vec<_> = of_address.iter().map(|person| person.id).collect();
     assert_eq!(ids, [here.person.id, there.person.id]);
     invited.member.person.id = invitation(mine, 9, Role::Viewer).member.person.id;
-    let result = people.create(invited, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "already_member", .. })), "{result:?}");
+    conflict(people.create(invited, act()).await, "already_member");
     // Taking the email of a person elsewhere keeps it from nobody, and can be undone.
     let third = people.create(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
     let fourth =
@@ -119,11 +105,8 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
         match people.remove(workspace, id, KeysOnLeave::Ask, None, act()).await {
             Err(StoreError::Conflict { what: "member_has_keys", detail, .. }) => {
                 let names = |row: &ApiKeyRow| detail.contains(&format!("{} ({})", row.name, row.id));
-                assert_eq!(
-                    [&own, &handed_on, &others, &old].map(names),
-                    [true, true, false, false],
-                    "{detail}"
-                );
+                let named = [&own, &handed_on, &others, &old].map(names);
+                assert_eq!(named, [true, true, false, false], "{detail}");
             }
             other => panic!("{other:?}"),
         }
@@ -155,12 +138,11 @@ pub async fn the_last_owner_stays(fresh: &Fresh) {
         people.remove(workspace, first.person.id, KeysOnLeave::Ask, None, act()).await.map(|_| ()),
         people.replace(admin.clone(), None, act()).await.map(|_| ()),
     ] {
-        assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
+        conflict(result, "last_owner");
     }
     let second = people.create(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
     people.replace(admin, None, act()).await.unwrap();
-    let result = people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
+    conflict(people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await, "last_owner");
 }
 
 pub async fn a_name_and_an_email_are_changed_and_an_email_is_taken_once(fresh: &Fresh) {
@@ -172,9 +154,5 @@ pub async fn a_name_and_an_email_are_changed_and_an_email_is_taken_once(fresh: &
     let read = people.get(workspace, first.person.id).await.unwrap();
     assert_eq!((&read.person, read.version), (&changed, changed.version));
     let taken = PersonRow { email: changed.email, ..second.person };
-    let result = people.rename(taken, workspace, act()).await;
-    assert!(
-        matches!(result, Err(StoreError::Conflict { what: "email_taken", existing: None, .. })),
-        "{result:?}"
-    );
+    assert_eq!(conflict(people.rename(taken, workspace, act()).await, "email_taken"), None);
 }

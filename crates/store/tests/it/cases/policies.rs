@@ -1,10 +1,10 @@
 //! Policies.
 
 use domain::*;
-use store::{HookSecretRow, PolicyRow, StoreError};
+use store::{HookSecretRow, PolicyRow};
 
 use crate::Fresh;
-use crate::samples::{act, bytes, founding, project, secret};
+use crate::samples::{act, bytes, conflict, founding, missing, project, secret};
 
 pub fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow {
     PolicyRow {
@@ -93,8 +93,7 @@ pub async fn a_change_keeps_the_secret_of_hooks_or_brings_the_next(fresh: &Fresh
     assert_eq!(read(bare.id).await, kept(1));
     // Of two who seal the next one at once, the later is refused; who knows of none changes none.
     for late in [with(first.clone(), 3), with(bare.clone(), 9)] {
-        let late = policies.replace(late, None, act()).await;
-        assert!(matches!(late, Err(StoreError::Conflict { what: "secret_version", .. })), "{late:?}");
+        conflict(policies.replace(late, None, act()).await, "secret_version");
     }
     policies.replace(bare, None, act()).await.unwrap();
     assert_eq!(read(first.id).await, kept(1));
@@ -107,18 +106,12 @@ pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {
     let (policies, workspace) = (fresh.store.policies(), fresh.founding.workspace.id);
     let other = fresh.store.projects().create(project(workspace, 5), act()).await.unwrap().row;
     let first = policies.create(policy(workspace, other.id, 1), act()).await.unwrap().row;
-    match policies.create(policy(workspace, other.id, 2), act()).await {
-        Err(StoreError::Conflict { what: "policy_exists", existing, .. }) => {
-            assert_eq!(existing, Some(first.id.to_string()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let taken = conflict(policies.create(policy(workspace, other.id, 2), act()).await, "policy_exists");
+    assert_eq!(taken, Some(first.id.to_string()));
     let theirs = founding(9);
     fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
-    let foreign = policies.create(policy(workspace, theirs.project.id, 3), act()).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
-    let unseen = policies.get(theirs.workspace.id, first.id).await;
-    assert!(matches!(unseen, Err(StoreError::NotFound { .. })), "{unseen:?}");
+    missing(policies.create(policy(workspace, theirs.project.id, 3), act()).await);
+    missing(policies.get(theirs.workspace.id, first.id).await);
     fresh.store.projects().delete(workspace, other.id, None, act()).await.unwrap();
     assert!(policies.list(workspace, Default::default()).await.unwrap().rows.is_empty());
 }
@@ -129,18 +122,13 @@ pub async fn a_workspace_has_one_policy_beside_those_of_its_projects(fresh: &Fre
         |number| PolicyRow { project: None, ..policy(workspace, fresh.founding.project.id, number) };
     let first = policies.create(of_workspace(1), act()).await.unwrap().row;
     assert_eq!(policies.get(workspace, first.id).await.unwrap().project, None);
-    match policies.create(of_workspace(2), act()).await {
-        Err(StoreError::Conflict { what: "policy_exists", existing, .. }) => {
-            assert_eq!(existing, Some(first.id.to_string()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let taken = conflict(policies.create(of_workspace(2), act()).await, "policy_exists");
+    assert_eq!(taken, Some(first.id.to_string()));
     policies.create(policy(workspace, fresh.founding.project.id, 3), act()).await.unwrap();
     policies.delete(workspace, first.id, None, act()).await.unwrap();
     policies.create(of_workspace(4), act()).await.unwrap();
     // Another workspace has its own.
     let theirs = founding(9);
     fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
-    let other = PolicyRow { workspace: theirs.workspace.id, ..of_workspace(5) };
-    policies.create(other, act()).await.unwrap();
+    policies.create(PolicyRow { workspace: theirs.workspace.id, ..of_workspace(5) }, act()).await.unwrap();
 }

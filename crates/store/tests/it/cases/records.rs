@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use domain::{MeterRecord, Outcome, TraceId};
 use filter::Filter;
 use ledger::{DrainBatch, JournalPosition};
-use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
+use store::{Page, RequestFilter, UsageFilter, UsageQuery, Window};
 
 use crate::Fresh;
-use crate::samples::{NOW, bytes, founding, record, settled, workspace_id};
+use crate::samples::{NOW, bytes, founding, missing, record, settled, workspace_id};
 
 fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
@@ -86,8 +86,7 @@ pub async fn a_record_reads_back_whole_and_only_in_its_workspace(fresh: &Fresh) 
     put(fresh, vec![settled.clone()]).await;
     let records = fresh.store.records();
     assert_eq!(records.request(workspace, settled.trace).await.unwrap(), settled);
-    let foreign = records.request(founding(2).workspace.id, settled.trace).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    missing(records.request(founding(2).workspace.id, settled.trace).await);
     assert_eq!(records.every_record(workspace, Page::default()).await.unwrap().rows, [settled]);
 }
 
@@ -122,10 +121,8 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     assert_eq!(count(RequestFilter { outcome: Some(Outcome::Failed), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("x".into()), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("meta-llama/x".into()), ..Default::default() }).await, 1);
-    assert_eq!(
-        count(RequestFilter { profile: Some("managed_provider".into()), ..Default::default() }).await,
-        all
-    );
+    let profile = Some("managed_provider".into());
+    assert_eq!(count(RequestFilter { profile, ..Default::default() }).await, all);
     assert_eq!(count(RequestFilter { profile: Some("byok".into()), ..Default::default() }).await, 0);
     let by = async |text: &str| {
         let terms = Filter::parse(text).unwrap().terms;
@@ -184,11 +181,7 @@ pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
     for settled in &mut records {
         assert_eq!(fresh.store.records().request(workspace, settled.trace).await.unwrap(), *settled);
     }
-    let absent = record(workspace, project, 401).trace;
-    assert!(matches!(
-        fresh.store.records().request(workspace, absent).await,
-        Err(StoreError::NotFound { .. })
-    ));
+    missing(fresh.store.records().request(workspace, record(workspace, project, 401).trace).await);
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 400);
 }
 
@@ -278,8 +271,7 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
     put(fresh, records.clone()).await;
     for workspace in (0..5).map(of) {
         let own: Vec<_> = records.iter().filter(|record| record.workspace == workspace).cloned().collect();
-        let page = fresh.store.records().every_record(workspace, Page::default()).await.unwrap();
-        assert_eq!(page.rows, own);
+        assert_eq!(fresh.store.records().every_record(workspace, Page::default()).await.unwrap().rows, own);
         let page =
             fresh.store.records().requests(workspace, Default::default(), Page::default()).await.unwrap();
         assert_eq!(page.rows.len(), own.len());

@@ -3,21 +3,14 @@
 use domain::WorkspaceId;
 use domain::master_key::{self, wrapped_prefix};
 use snapshot::WrappedKey;
+use store::feed::Part;
 use store::rotations::{Resealing, Rewrapping, SealedThing};
-use store::{StoreError, feed::Part};
 
 use crate::Fresh;
 use crate::samples::*;
 
 fn named(master_key: &str, rest: u8) -> Vec<u8> {
     [wrapped_prefix(master_key), vec![rest; 4]].concat()
-}
-
-fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, wanted: &str) {
-    match result {
-        Err(StoreError::Conflict { what, .. }) => assert_eq!(what, wanted),
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn fact(fresh: &Fresh, name: &str) -> Option<String> {
@@ -27,13 +20,13 @@ async fn fact(fresh: &Fresh, name: &str) -> Option<String> {
 pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh) {
     let (rotations, meta) = (fresh.store.rotations(), fresh.store.meta());
     meta.put(vec![(master_key::CURRENT.into(), b"old".to_vec())]).await.unwrap();
-    is_conflict(rotations.retire_master(Vec::new(), act()).await, "nothing_to_finalize");
-    is_conflict(rotations.begin_master("old".into(), act()).await, "master_key_used");
+    conflict(rotations.retire_master(Vec::new(), act()).await, "nothing_to_finalize");
+    conflict(rotations.begin_master("old".into(), act()).await, "master_key_used");
     let before = fresh.store.feed().version().await.unwrap();
     rotations.begin_master("new".into(), act()).await.unwrap();
     let feed = fresh.store.feed().changes_after(before).await.unwrap().unwrap();
     assert_eq!(feed.iter().map(|row| row.part).collect::<Vec<_>>(), [Part::Other], "every gateway is told");
-    is_conflict(rotations.begin_master("other".into(), act()).await, "rotation_under_way");
+    conflict(rotations.begin_master("other".into(), act()).await, "rotation_under_way");
     // The operator's and the first workspace's key, in pages of one.
     let prefix = wrapped_prefix("new");
     assert_eq!(rotations.count_wrapped_otherwise(prefix.clone()).await.unwrap(), 2);
@@ -60,7 +53,7 @@ pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh)
     assert_eq!(fact(fresh, master_key::PREVIOUS).await.as_deref(), Some("old"));
     assert_eq!(fact(fresh, master_key::NEXT).await, None);
     assert!(switch(broken.clone()).await.unwrap().is_none(), "it is done");
-    is_conflict(rotations.begin_master("third".into(), act()).await, "rotation_not_finalized");
+    conflict(rotations.begin_master("third".into(), act()).await, "rotation_not_finalized");
     // A slow process: keys under the old master key delay the end.
     let mut late = founding(2);
     late.wrapped_key.wrapped = named("old", 9);
@@ -71,8 +64,8 @@ pub async fn a_master_key_is_in_force_once_everything_is_under_it(fresh: &Fresh)
     assert_eq!(fact(fresh, master_key::RETIRED).await.as_deref(), Some("old\n"));
     let mut later = founding(3);
     later.wrapped_key.wrapped = named("old", 9);
-    is_conflict(fresh.store.workspaces().create(later, act()).await, "master_key_retired");
-    is_conflict(rotations.begin_master("old".into(), act()).await, "master_key_used");
+    conflict(fresh.store.workspaces().create(later, act()).await, "master_key_retired");
+    conflict(rotations.begin_master("old".into(), act()).await, "master_key_used");
 }
 
 pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fresh) {
@@ -90,7 +83,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     let next = WrappedKey { workspace, key_id: "wk_next".into(), wrapped: vec![1] };
     rotations.begin_workspace(next.clone(), act()).await.unwrap();
     let again = WrappedKey { key_id: "wk_third".into(), ..next };
-    is_conflict(rotations.begin_workspace(again, act()).await, "rotation_under_way");
+    conflict(rotations.begin_workspace(again, act()).await, "rotation_under_way");
     let left = rotations.list_sealed_otherwise(workspace, "wk_next".into()).await.unwrap();
     assert!(left.iter().all(|row| !matches!(row.thing, SealedThing::Account(_))), "the operator's are apart");
     assert!(left.iter().any(|row| row.thing == SealedThing::Credential(made.id)));
@@ -111,18 +104,14 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     assert!(end("wk_next").await.unwrap().is_none());
     rotations.reseal(workspace, rest.iter().map(reseal).collect()).await.unwrap();
     let read = store.credentials().get(workspace, made.id).await.unwrap();
-    assert_eq!(
-        (read.secret.sealed.key_id.as_str(), read.version),
-        ("wk_next", made.version),
-        "its ETag stays"
-    );
+    assert_eq!((&*read.secret.sealed.key_id, read.version), ("wk_next", made.version), "its ETag stays");
     assert!(end("wk_1").await.unwrap().is_none(), "not the newest");
     end("wk_next").await.unwrap().unwrap();
     let ids: Vec<_> = store.workspaces().wrapped_keys(workspace).await.unwrap();
     assert_eq!(ids.iter().map(|key| key.key_id.as_str()).collect::<Vec<_>>(), ["wk_next"]);
     assert_eq!(store.meta().starting_with(store::rotations::REKEYED_PREFIX.into()).await.unwrap(), []);
     // A slow gateway still seals with the old key.
-    is_conflict(store.credentials().create(credential(workspace, 8), act()).await, "sealing_key_replaced");
+    conflict(store.credentials().create(credential(workspace, 8), act()).await, "sealing_key_replaced");
     let operator = WorkspaceId::from_uuid(Default::default());
     let of_operator = rotations.list_sealed_otherwise(operator, "wk_next".into()).await.unwrap();
     assert!(of_operator.iter().any(|row| matches!(row.thing, SealedThing::Account(_))));

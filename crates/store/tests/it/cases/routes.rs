@@ -4,7 +4,7 @@ use domain::*;
 use store::{Noted, Page, Premise, RouteRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{account, act, credential, founding, route};
+use crate::samples::{account, act, conflict, credential, founding, missing, route};
 
 pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
@@ -62,12 +62,8 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
     let (routes, workspace) = (fresh.store.routes(), fresh.founding.workspace.id);
     let scope = |model: &str| RouteScope { model: Some(model.into()), ..RouteScope::default() };
     let first = routes.create(route(workspace, 5, scope("openai/gpt-4o")), act()).await.unwrap().row;
-    match routes.create(route(workspace, 6, scope("openai/gpt-4o")), act()).await {
-        Err(StoreError::Conflict { what: "route_scope_taken", existing, .. }) => {
-            assert_eq!(existing, Some(first.id.to_string()));
-        }
-        other => panic!("{other:?}"),
-    }
+    let same = routes.create(route(workspace, 6, scope("openai/gpt-4o")), act()).await;
+    assert_eq!(conflict(same, "route_scope_taken"), Some(first.id.to_string()));
     let second = routes.create(route(workspace, 6, scope("openai/")), act()).await.unwrap().row;
     let clash = RouteRow { spec: first.spec.clone(), ..second.clone() };
     assert!(matches!(routes.replace(clash, None, act()).await, Err(StoreError::Conflict { .. })));
@@ -93,16 +89,9 @@ pub async fn routes_of_one_scope_are_told_apart_by_their_conditions(fresh: &Fres
     routes.create(row(5, RouteConditions::default()), act()).await.unwrap();
     let short = routes.create(row(6, when(None, Some(1_000))), act()).await.unwrap().row;
     routes.create(row(7, when(Some(1_001), None)), act()).await.unwrap();
-    for (number, refused, what) in [
-        (8, when(None, Some(1_000)), "route_scope_taken"),
-        (8, when(None, Some(10)), "route_conditions_overlap"),
-    ] {
-        match routes.create(row(number, refused), act()).await {
-            Err(StoreError::Conflict { what: found, existing, .. }) => {
-                assert_eq!((found, existing), (what, Some(short.id.to_string())));
-            }
-            other => panic!("{other:?}"),
-        }
+    for (max, what) in [(1_000, "route_scope_taken"), (10, "route_conditions_overlap")] {
+        let found = conflict(routes.create(row(8, when(None, Some(max))), act()).await, what);
+        assert_eq!(found, Some(short.id.to_string()));
     }
     // Each is stronger or weaker than the others, so nothing is ambiguous.
     let tools = RouteConditions { has_tools: Some(true), ..Default::default() };
@@ -114,25 +103,21 @@ pub async fn every_save_of_a_route_is_a_version(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let made = store.routes().create(route(workspace, 5, RouteScope::default()), act()).await.unwrap().row;
     let mut latest = made.clone();
-    for idle_ms in 1..=u64::from(limits::ROUTE_VERSIONS_MAX) {
+    let saves = u64::from(limits::ROUTE_VERSIONS_MAX);
+    for idle_ms in 1..=saves {
         latest.spec.idle_timeout_ms = Some(idle_ms);
         latest = store.routes().replace(latest, None, act()).await.unwrap().row;
     }
     let versions = store.route_versions().list(workspace, made.id).await.unwrap();
-    assert_eq!(versions.len(), limits::ROUTE_VERSIONS_MAX as usize, "the oldest is gone");
-    assert_eq!(
-        (versions[0].number, &versions[0].spec),
-        (u64::from(limits::ROUTE_VERSIONS_MAX) + 1, &latest.spec)
-    );
+    assert_eq!(versions.len() as u64, saves, "the oldest is gone");
+    assert_eq!((versions[0].number, &versions[0].spec), (saves + 1, &latest.spec));
     assert_eq!(versions.last().unwrap().number, 2);
     assert!(versions.iter().all(|version| version.saved_by.as_deref() == Some(act().actor.as_str())));
     let other = founding(2);
     store.workspaces().create(other.clone(), act()).await.unwrap();
-    let theirs = store.route_versions().list(other.workspace.id, made.id).await;
-    assert!(matches!(theirs, Err(StoreError::NotFound { what: "route" })));
+    assert_eq!(missing(store.route_versions().list(other.workspace.id, made.id).await), "route");
     store.routes().delete(workspace, made.id, None, act()).await.unwrap();
-    let gone = store.route_versions().list(workspace, made.id).await;
-    assert!(matches!(gone, Err(StoreError::NotFound { what: "route" })));
+    assert_eq!(missing(store.route_versions().list(workspace, made.id).await), "route");
 }
 
 pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
@@ -143,13 +128,9 @@ pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
     let mine = fresh.founding.workspace.id;
     let mut row = route(mine, 5, RouteScope::default());
     row.spec.credential_ids = vec![theirs.id];
-    assert!(matches!(
-        fresh.store.routes().create(row, act()).await,
-        Err(StoreError::NotFound { what: "credential" })
-    ));
+    assert_eq!(missing(fresh.store.routes().create(row, act()).await), "credential");
     let scope = RouteScope { key_id: Some(other.keys[0].id), ..RouteScope::default() };
-    let result = fresh.store.routes().create(route(mine, 5, scope), act()).await;
-    assert!(matches!(result, Err(StoreError::NotFound { what: "API key" })));
+    assert_eq!(missing(fresh.store.routes().create(route(mine, 5, scope), act()).await), "API key");
 }
 
 /// Of two changes that were checked against the same rules, one is written.

@@ -31,18 +31,15 @@ pub async fn a_score_is_its_workspaces_and_leaves_with_its_request(fresh: &Fresh
     // Another value of the same name takes its place, and keeps its id.
     let turned = ScoreRow { id: ScoreId::new(8, [8; 10]), ..row(1, "helpful", i64::MAX) };
     let stored = scores.put(turned, 1).await.unwrap();
-    let newer = ScoreRow { version: 2, ..row(1, "helpful", i64::MAX) };
-    assert_eq!(stored, Scored::Stored(Box::new(newer)));
+    assert_eq!(stored, Scored::Stored(Box::new(ScoreRow { version: 2, ..row(1, "helpful", i64::MAX) })));
     scores.put(row(1, "helpful", 5), 1).await.unwrap();
 
     let all = ScoreFilter::default();
     let page = scores.list(workspace, all.clone(), Page::first(2)).await.unwrap();
     assert_eq!(page.rows, vec![row(3, "helpful", -3), row(2, "helpful", -2)]);
     let next = Page { limit: 2, after: page.next };
-    assert_eq!(
-        scores.list(workspace, all.clone(), next).await.unwrap().rows,
-        vec![ScoreRow { version: 3, ..row(1, "helpful", 5) }]
-    );
+    let newest = ScoreRow { version: 3, ..row(1, "helpful", 5) };
+    assert_eq!(scores.list(workspace, all.clone(), next).await.unwrap().rows, [newest]);
     let sums = scores.sums(workspace, ScoreGroup::Model, all.clone(), 9).await.unwrap();
     assert_eq!((sums.len(), sums[0].scores, sums[0].sum_micros), (1, 3, 0));
     assert_eq!((sums[0].lowest_micros, sums[0].highest_micros), (-3, 5));

@@ -174,10 +174,8 @@ pub async fn forks_share_their_history(fresh: &Fresh) {
             let forked_from = Some(ForkPoint { branch: from, version: version as u64 });
             let new = BranchRow { forked_from, ..branch(session.id, step + 1) };
             let made = sessions.fork(session.workspace, new, act()).await.unwrap();
-            assert_eq!(
-                (made.version, made.head),
-                (version as u64, history[..version].last().map(|n| event_id(*n)))
-            );
+            let head = history[..version].last().map(|n| event_id(*n));
+            assert_eq!((made.version, made.head), (version as u64, head));
             model.push((made.id, history[..version].to_vec()));
         } else {
             let (id, history) = &mut model[at];
@@ -200,11 +198,8 @@ pub async fn forks_share_their_history(fresh: &Fresh) {
             let events = sessions.events(session.workspace, found.clone(), after, most).await.unwrap();
             let expected: Vec<_> =
                 history.iter().skip(after as usize).take(most as usize).map(|n| event_id(*n)).collect();
-            assert_eq!(
-                events.iter().map(|event| event.id).collect::<Vec<_>>(),
-                expected,
-                "{id} after {after}"
-            );
+            let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+            assert_eq!(ids, expected, "{id} after {after}");
             let versions: Vec<_> = events.iter().map(|event| event.version).collect();
             assert!(versions.iter().copied().eq((after + 1..).take(events.len())), "{versions:?}");
             let parents = events.iter().skip(1).map(|event| event.parent);
@@ -216,7 +211,7 @@ pub async fn forks_share_their_history(fresh: &Fresh) {
     let beyond = Some(ForkPoint { branch: session.default_branch, version: 1_000 });
     let refused =
         sessions.fork(session.workspace, BranchRow { forked_from: beyond, ..branch(session.id, 900) }, act());
-    assert!(matches!(refused.await, Err(StoreError::Conflict { what: "fork_beyond_branch", .. })));
+    conflict(refused.await, "fork_beyond_branch");
 }
 
 pub async fn content_ends_with_what_holds_it(fresh: &Fresh) {
@@ -240,18 +235,14 @@ pub async fn content_ends_with_what_holds_it(fresh: &Fresh) {
     fresh.meddle(HOLD_SESSIONS).await;
     fresh.meddle(HOLD_OBJECTS).await;
     assert_eq!(artifacts.expire(NOW + 2 + MINUTE, 10).await.unwrap(), 0, "a legal hold is on it");
-    let refused = sessions.delete(workspace, ended.id, None, act()).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "legal_hold", .. })), "{refused:?}");
+    conflict(sessions.delete(workspace, ended.id, None, act()).await, "legal_hold");
     let of_session = PurgeScope::of(workspace, Purged::Requests(vec![event(fresh, 2).request]));
     assert_eq!(fresh.store.state_purges().purge(of_session).await.unwrap(), 0);
     assert_eq!(contents(fresh, workspace, &all).await, [1, 2, 3, 5]);
     fresh.meddle(RELEASE).await;
     assert_eq!(artifacts.expire(NOW + 2 + MINUTE, 10).await.unwrap(), 1);
     assert_eq!(contents(fresh, workspace, &all).await, [1, 3, 5]);
-    assert!(matches!(
-        sessions.get(workspace, ended.id, NOW).await,
-        Err(StoreError::NotFound { what: "session" })
-    ));
+    assert_eq!(missing(sessions.get(workspace, ended.id, NOW).await), "session");
     artifacts.revoke(workspace, ArtifactId::new(NOW, of(5, 3)), act()).await.unwrap();
     sessions.delete(workspace, kept.id, None, act()).await.unwrap();
     assert_eq!(contents(fresh, workspace, &all).await, [5]);
@@ -265,8 +256,7 @@ pub async fn content_ends_with_what_holds_it(fresh: &Fresh) {
         items: vec![BundleItem { artifact: row.id, role: None }],
         created_unix_ms: NOW,
     };
-    let refused = fresh.store.bundles().create(refers, act()).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "artifact_revoked", .. })), "{refused:?}");
+    conflict(fresh.store.bundles().create(refers, act()).await, "artifact_revoked");
 }
 
 fn artifact(fresh: &Fresh, number: u64, until_unix_ms: Option<u64>) -> ArtifactRow {
@@ -292,14 +282,8 @@ pub async fn a_session_is_read_changed_archived_and_foreign_to_others(fresh: &Fr
     let workspace = session.workspace;
     assert_eq!(sessions.get(workspace, session.id, NOW).await.unwrap(), session);
     let other = WorkspaceId::new(NOW, [9; 10]);
-    let not_found = |result: Result<(), StoreError>, what: &str| {
-        assert!(
-            matches!(&result, Err(StoreError::NotFound { what: missing }) if *missing == what),
-            "{result:?}"
-        );
-    };
-    not_found(sessions.get(other, session.id, NOW).await.map(drop), "session");
-    not_found(sessions.delete(other, session.id, None, act()).await, "session");
+    assert_eq!(missing(sessions.get(other, session.id, NOW).await), "session");
+    assert_eq!(missing(sessions.delete(other, session.id, None, act()).await), "session");
     let event_of_others = sessions.append(
         other,
         session.id,
@@ -307,7 +291,7 @@ pub async fn a_session_is_read_changed_archived_and_foreign_to_others(fresh: &Fr
         Expected::default(),
         vec![event(fresh, 9)],
     );
-    not_found(event_of_others.await.map(drop), "branch");
+    assert_eq!(missing(event_of_others.await), "branch");
     let change = SessionChange {
         name: "closed".into(),
         end_user: None,
@@ -372,8 +356,7 @@ pub async fn sessions_are_listed_and_their_snapshots_read_back(fresh: &Fresh) {
     };
     sessions.keep_snapshot(workspace, snapshot.clone(), act()).await.unwrap();
     assert_eq!(sessions.snapshot(workspace, session.id, snapshot.id).await.unwrap(), snapshot);
-    let foreign = sessions.snapshot(other, session.id, snapshot.id).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { what: "snapshot" })), "{foreign:?}");
+    assert_eq!(missing(sessions.snapshot(other, session.id, snapshot.id).await), "snapshot");
 }
 
 /// More requests than a page of records has, and some of them drained twice.

@@ -30,8 +30,7 @@ async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (Workspace
 }
 
 async fn redeem(fresh: &Fresh, link: u8, redeemer: Redeemer, fresh_number: u8) -> Redeemed {
-    let nobody = MemberId::new(NOW, [0; 10]);
-    let started = SignInRow { by_link: true, ..session(nobody, fresh_number) };
+    let started = SignInRow { by_link: true, ..session(MemberId::new(NOW, [0; 10]), fresh_number) };
     fresh.store.sign_ins().redeem(digest(link), redeemer, started, None, act()).await.unwrap()
 }
 
@@ -138,11 +137,7 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     store.people().add_link(link(person, Some(mine), 8), fresh.founding.workspace.id, act()).await.unwrap();
     assert_eq!(redeem(fresh, 8, Redeemer::Nobody, 4).await, Redeemed::SignInFirst);
     store.people().add_link(link(person, None, 9), fresh.founding.workspace.id, act()).await.unwrap();
-    assert_eq!(
-        redeem(fresh, 9, Redeemer::Nobody, 4).await,
-        Redeemed::By(person),
-        "the installation's own does"
-    );
+    assert_eq!(redeem(fresh, 9, Redeemer::Nobody, 4).await, Redeemed::By(person), "the installation's does");
 }
 
 /// Whoever had an email first, or claimed it, can't keep others from joining with it.
@@ -156,8 +151,7 @@ pub async fn somebody_else_of_the_same_email_joins_as_a_new_person(fresh: &Fresh
     assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [theirs]);
     assert!(is_in(fresh, 1).await, "the other one's session is theirs still");
     // Their own workspace's later links sign them in, whoever else has the email.
-    let people = fresh.store.people();
-    people.add_link(link(bob, Some(theirs), 9), theirs, act()).await.unwrap();
+    fresh.store.people().add_link(link(bob, Some(theirs), 9), theirs, act()).await.unwrap();
     assert_eq!(redeem(fresh, 9, Redeemer::Nobody, 3).await, Redeemed::By(bob));
 }
 

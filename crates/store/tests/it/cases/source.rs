@@ -65,9 +65,8 @@ pub async fn a_change_of_a_node_is_read_alone(fresh: &Fresh) {
     assert_eq!(minimums, [made.row.id.to_string()]);
     nodes.delete(workspace, made.row.id, None, act()).await.unwrap();
     let change = source.changes_since(kept.version).await.unwrap();
-    assert!(
-        matches!(&change.nodes[..], [NodeChange::Gone(of, id)] if (*of, *id) == (workspace, made.row.id))
-    );
+    let [NodeChange::Gone(of, id)] = change.nodes[..] else { panic!("{change:?}") };
+    assert_eq!((of, id), (workspace, made.row.id));
     // With anything else of the workspace, all of it is read, and the nodes once.
     store.credentials().create(credential(workspace, 5), act()).await.unwrap();
     let change = source.changes_since(kept.version - 1).await.unwrap();

@@ -2,10 +2,10 @@
 
 use domain::{CredentialId, Subscription, UsageWindow};
 use snapshot::CredentialState;
-use store::{CredentialRow, Page, Renewal, StoreError, SubscriptionRow};
+use store::{CredentialRow, Page, Renewal, SubscriptionRow};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, credential, secret};
+use crate::samples::{NOW, act, conflict, credential, missing, secret};
 
 fn subscription(fresh: &Fresh, number: u64) -> SubscriptionRow {
     let windows = vec![UsageWindow { hours: 5, starts_unix_ms: NOW, requests: Some(9), tokens: None }];
@@ -27,28 +27,22 @@ pub async fn a_subscription_reads_back_and_is_no_credential(fresh: &Fresh) {
     assert_eq!(subscriptions.get(workspace, row.id()).await.unwrap(), made.row);
     assert_eq!(made.row.0.subscription, row.0.subscription);
     let own = credentials.create(credential(workspace, 6), act()).await.unwrap().row;
-    assert_eq!(
-        subscriptions.list(workspace, Page::first(9)).await.unwrap().rows,
-        std::slice::from_ref(&made.row)
-    );
+    assert_eq!(subscriptions.list(workspace, Page::first(9)).await.unwrap().rows, [made.row]);
     assert_eq!(credentials.list(workspace, Page::first(9)).await.unwrap().rows, std::slice::from_ref(&own));
-    assert_eq!(
-        credentials.filter(workspace, Default::default(), Page::first(9)).await.unwrap().rows,
-        std::slice::from_ref(&own)
-    );
-    let missing = |found: Result<_, StoreError>| matches!(found, Err(StoreError::NotFound { .. }));
-    assert!(missing(credentials.get(workspace, row.0.id).await.map(drop)));
-    assert!(missing(credentials.replace((row.0.clone(), None), None, act()).await.map(drop)));
-    assert!(missing(credentials.delete(workspace, row.0.id, None, act()).await.map(drop)));
+    let found = credentials.filter(workspace, Default::default(), Page::first(9)).await.unwrap();
+    assert_eq!(found.rows, std::slice::from_ref(&own));
+    missing(credentials.get(workspace, row.0.id).await);
+    missing(credentials.replace((row.0.clone(), None), None, act()).await);
+    missing(credentials.delete(workspace, row.0.id, None, act()).await);
     let as_subscription = domain::SubscriptionId::from_uuid(*own.id.as_uuid());
-    assert!(missing(subscriptions.delete(workspace, as_subscription, None, act()).await.map(drop)));
+    missing(subscriptions.delete(workspace, as_subscription, None, act()).await);
     let entries = store.source().load().await.unwrap().workspaces;
     let entry = entries.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone()).unwrap();
     let kinds: Vec<(CredentialId, bool)> =
         entry.credentials.iter().map(|entry| (entry.id, entry.subscription.is_some())).collect();
     assert_eq!(kinds, [(row.0.id, true), (own.id, false)]);
     subscriptions.delete(workspace, row.id(), None, act()).await.unwrap();
-    assert!(missing(subscriptions.get(workspace, row.id()).await.map(drop)));
+    missing(subscriptions.get(workspace, row.id()).await);
 }
 
 /// A renewal takes the next version, unless a rotation came first; a refusal makes it invalid, and a rotation active again.
@@ -66,10 +60,8 @@ pub async fn a_renewal_and_a_rotation_cannot_overwrite_each_other(fresh: &Fresh)
     assert_eq!((ended.0.state, ended.0.last_error.as_deref()), (CredentialState::Invalid, Some("no")));
     let rotated = subscriptions.replace((ended, Some(secret(3))), None, act()).await.unwrap().row;
     assert_eq!((rotated.0.state, &rotated.0.secret), (CredentialState::Active, &secret(3)));
-    let state = CredentialState::Disabled;
-    let shut = SubscriptionRow(CredentialRow { state, ..rotated.0.clone() });
+    let shut = SubscriptionRow(CredentialRow { state: CredentialState::Disabled, ..rotated.0.clone() });
     let shut = subscriptions.replace((shut, None), None, act()).await.unwrap().row;
     assert_eq!(shut.0.state, CredentialState::Disabled);
-    let stale = subscriptions.replace((rotated, Some(secret(3))), None, act()).await;
-    assert!(matches!(stale, Err(StoreError::Conflict { what: "secret_version", .. })), "{stale:?}");
+    conflict(subscriptions.replace((rotated, Some(secret(3))), None, act()).await, "secret_version");
 }

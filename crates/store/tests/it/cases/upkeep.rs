@@ -81,11 +81,8 @@ pub async fn days_are_summed_beside_batches(fresh: &Fresh) {
     let (summed, ()) = tokio::join!(sums, batches);
     fresh.store.upkeep().sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap();
     let rows = all_usage(fresh).await;
-    assert_eq!(
-        rows[0].iter().map(|row| row.sums.requests).sum::<u64>(),
-        1_200,
-        "{summed} days were summed meanwhile"
-    );
+    let requests: u64 = rows[0].iter().map(|row| row.sums.requests).sum();
+    assert_eq!(requests, 1_200, "{summed} days were summed meanwhile");
 }
 
 /// With a clock that moved on; sums stay, and later records are stored.
@@ -115,8 +112,7 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
         fresh.store.record_sink().apply(batch).await.unwrap();
     }
     assert_eq!(fresh.store.records().request(workspace, late.trace).await.unwrap(), late);
-    let gone = at(fresh, 0).trace;
-    assert!(fresh.store.records().request(workspace, gone).await.is_err());
+    assert!(fresh.store.records().request(workspace, at(fresh, 0).trace).await.is_err());
 }
 
 async fn usage(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec<UsageRow> {

@@ -64,27 +64,20 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     assert_eq!((sums.unpriced, sums.estimated, sums.unmetered), (1, 1, 0));
     assert_eq!(sums.realized_reused_tokens, 120, "an estimate isn't evidence");
     let by = async |dimension| usage(query(fresh, &[dimension])).await;
-    assert_eq!(
-        named(&by(Dimension::Mode).await),
-        [(None, 0), (Some("byoc"), 1), (Some("byok"), 2), (Some("mi"), 4)]
-    );
-    assert_eq!(
-        named(&by(Dimension::Profile).await)[1..],
-        [(Some("byoc"), 1), (Some("byok"), 2), (Some("managed_provider"), 4)]
-    );
+    let modes = [(None, 0), (Some("byoc"), 1), (Some("byok"), 2), (Some("mi"), 4)];
+    assert_eq!(named(&by(Dimension::Mode).await), modes);
+    let profiles = [(Some("byoc"), 1), (Some("byok"), 2), (Some("managed_provider"), 4)];
+    assert_eq!(named(&by(Dimension::Profile).await)[1..], profiles);
     assert_eq!(named(&by(Dimension::Provider).await), [(None, 0), (Some("byoc"), 1), (Some("openai"), 6)]);
     assert_eq!(named(&by(Dimension::Tag).await), [(None, 5), (Some("batch"), 2)]);
-    assert_eq!(
-        named(&by(Dimension::Project).await),
-        [(Some(fresh.founding.project.id.to_string().as_str()), 7)]
-    );
+    let project = fresh.founding.project.id.to_string();
+    assert_eq!(named(&by(Dimension::Project).await), [(Some(project.as_str()), 7)]);
     let key = mixed(fresh)[0].key.unwrap().to_string();
     assert_eq!(named(&by(Dimension::Key).await), [(None, 0), (Some(key.as_str()), 7)]);
     // Tasks and end users have separate sums: `cases::end_users`.
     let apart = [Dimension::Task, Dimension::EndUser];
     for dimension in Dimension::ALL.into_iter().filter(|one| !apart.contains(one)) {
-        let rows = by(dimension).await;
-        assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), 7, "{dimension:?}");
+        assert_eq!(by(dimension).await.iter().map(|row| row.sums.requests).sum::<u64>(), 7, "{dimension:?}");
         assert_eq!(Dimension::from_name(dimension.as_str()), Some(dimension));
     }
     let two = usage(query(fresh, &[Dimension::Mode, Dimension::Outcome])).await;
@@ -120,8 +113,7 @@ pub async fn tasks_agents_and_adapters_add_up_to_the_total(fresh: &Fresh) {
     let by_agent = usage(query(fresh, &[Dimension::Agent])).await;
     assert_eq!(named(&by_agent), [(None, 5), (Some("helper"), 2)]);
     assert_eq!(by_agent[1].sums.unattempted, 1, "refused requests are the agent's, too");
-    let by_adapter = usage(query(fresh, &[Dimension::Adapter])).await;
-    assert_eq!(named(&by_adapter), [(None, 6), (Some("law"), 1)]);
+    assert_eq!(named(&usage(query(fresh, &[Dimension::Adapter])).await), [(None, 6), (Some("law"), 1)]);
 
     let window = Window { start_unix_ms: NOW - 3_600_000, end_unix_ms: NOW + 3_600_000 };
     let by_task = async |filter| {
@@ -186,10 +178,8 @@ pub async fn each_mode_has_its_own_money(fresh: &Fresh) {
     let mut silent = record(fresh.founding.workspace.id, fresh.founding.project.id, 99);
     silent.usage = Usage::default();
     put_behind(fresh, 0, 2, vec![silent]).await;
-    assert_eq!(
-        by_mode(fresh, EVER).await.map(|sums| (sums.requests, sums.unmetered)),
-        [(5, 1), (2, 0), (1, 0)]
-    );
+    let sums = by_mode(fresh, EVER).await.map(|sums| (sums.requests, sums.unmetered));
+    assert_eq!(sums, [(5, 1), (2, 0), (1, 0)]);
 }
 
 pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
@@ -203,10 +193,8 @@ pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
     put(fresh, records).await;
     let rows = fresh.store.records().usage(query(fresh, &[Dimension::Model])).await.unwrap();
     let latency = rows[0].latency.unwrap();
-    assert!(
-        (50_000..=57_000).contains(&latency.p50_us) && (98_000..=112_000).contains(&latency.p99_us),
-        "{latency:?}"
-    );
+    assert!((50_000..=57_000).contains(&latency.p50_us), "{latency:?}");
+    assert!((98_000..=112_000).contains(&latency.p99_us), "{latency:?}");
     let first_byte = rows[0].first_byte.unwrap();
     assert!((900..=1_012).contains(&first_byte.p95_us), "{first_byte:?}");
 }

@@ -13,7 +13,7 @@ use store::{
 };
 
 use crate::Fresh;
-use crate::samples::{NOW, act, bytes, credential, founding, secret};
+use crate::samples::{NOW, act, bytes, conflict, credential, founding, missing, secret};
 
 const LATER: u64 = 1 << 45;
 
@@ -65,19 +65,15 @@ pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
     let (webhooks, workspace) = (fresh.store.webhooks(), fresh.founding.workspace.id);
     let made = webhooks.create(webhook(fresh, 1, &[EventKind::KeyRevoked]), act()).await.unwrap().row;
     assert_eq!(webhooks.get(workspace, made.id).await.unwrap(), made);
-    let foreign = webhooks.get(founding(2).workspace.id, made.id).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    missing(webhooks.get(founding(2).workspace.id, made.id).await);
     let changed = WebhookRow { url: "https://example.com/b".into(), ..made.clone() };
     let changed = webhooks.replace(changed, Some(made.version), act()).await.unwrap().row;
-    assert!(matches!(
-        webhooks.replace(made.clone(), Some(made.version), act()).await,
-        Err(StoreError::Precondition { .. })
-    ));
+    let stale = webhooks.replace(made.clone(), Some(made.version), act()).await;
+    assert!(matches!(stale, Err(StoreError::Precondition { .. })));
     let rotated = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await.unwrap().row;
     let generations: Vec<_> = rotated.secrets.iter().map(|s| (s.generation, s.expires_unix_ms)).collect();
     assert_eq!(generations, [(2, None), (1, Some(NOW + 5))]);
-    let result = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "secret_version", .. })), "{result:?}");
+    conflict(webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await, "secret_version");
     let again = webhooks.rotate(workspace, made.id, signing(3), NOW + 9, act()).await.unwrap().row;
     assert_eq!(again.secrets.iter().map(|s| s.generation).collect::<Vec<_>>(), [3, 2], "never three");
     assert_eq!(again.url, changed.url);
@@ -88,13 +84,11 @@ pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
 pub async fn a_webhook_too_many_or_twice_is_a_conflict(fresh: &Fresh) {
     let webhooks = fresh.store.webhooks();
     webhooks.create(webhook(fresh, 1, &[]), act()).await.unwrap();
-    let twice = webhooks.create(webhook(fresh, 1, &[]), act()).await;
-    assert!(matches!(twice, Err(StoreError::Conflict { what: "already_exists", .. })), "{twice:?}");
+    conflict(webhooks.create(webhook(fresh, 1, &[]), act()).await, "already_exists");
     for number in 2..=u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {
         webhooks.create(webhook(fresh, number, &[]), act()).await.unwrap();
     }
-    let more = webhooks.create(webhook(fresh, 1_000, &[]), act()).await;
-    assert!(matches!(more, Err(StoreError::Conflict { what: "too_many_webhooks", .. })), "{more:?}");
+    conflict(webhooks.create(webhook(fresh, 1_000, &[]), act()).await, "too_many_webhooks");
 }
 
 pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
@@ -192,8 +186,7 @@ pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
     let listed = store.webhooks().deliveries(workspace, id, Page::default()).await.unwrap().rows;
     assert_eq!((listed.len(), listed[0].attempts, listed[0].last_status), (1, 2, Some(204)));
     assert_eq!(listed[0].state, DeliveryState::Delivered);
-    let foreign = store.webhooks().deliveries(founding(2).workspace.id, id, Page::default()).await;
-    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    missing(store.webhooks().deliveries(founding(2).workspace.id, id, Page::default()).await);
     assert_eq!(store.events().forget(NOW + 1).await.unwrap(), 1);
     assert_eq!(store.webhooks().delivery(id, event.id).await.unwrap(), None);
 }
@@ -211,8 +204,7 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     store.events().emit(event.clone()).await.unwrap();
     let resend = || store.webhooks().resend(workspace, id, event.id, act());
     let first = claim_jobs(fresh).await.remove(0);
-    let result = resend().await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "delivery_running", .. })), "{result:?}");
+    conflict(resend().await, "delivery_running");
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
     store.webhooks().record_attempt(id, event.id, done).await.unwrap();
     let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
@@ -226,17 +218,13 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
         assert_eq!((pending.state, pending.attempts), (DeliveryState::Pending, 1));
     }
     let jobs = claim_jobs(fresh).await;
-    assert_eq!(
-        jobs.iter().map(|job| (job.attempts, &job.payload)).collect::<Vec<_>>(),
-        [(1, &first.payload)]
-    );
+    let told: Vec<_> = jobs.iter().map(|job| (job.attempts, &job.payload)).collect();
+    assert_eq!(told, [(1, &first.payload)]);
     assert!(jobs[0].created_unix_ms > first.created_unix_ms);
     for (of, event) in [(founding(2).workspace.id, event.id), (workspace, EventId::new(NOW, bytes(8)))] {
-        let result = store.webhooks().resend(of, id, event, act()).await;
-        assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
+        missing(store.webhooks().resend(of, id, event, act()).await);
     }
     let off = WebhookRow { disabled_reason: Some("somebody disabled it".into()), ..webhook(fresh, 1, &[]) };
     store.webhooks().replace(off, None, act()).await.unwrap();
-    let result = resend().await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "webhook_disabled", .. })), "{result:?}");
+    conflict(resend().await, "webhook_disabled");
 }

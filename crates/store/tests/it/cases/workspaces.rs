@@ -3,27 +3,21 @@
 use store::{StoreError, WorkspaceRow};
 
 use crate::Fresh;
-use crate::samples::{act, founding};
+use crate::samples::{act, conflict, founding};
 
 pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let mut bad = founding(2);
     bad.keys[1].digest = bad.keys[0].digest;
-    assert!(matches!(
-        fresh.store.workspaces().create(bad.clone(), act()).await,
-        Err(StoreError::Conflict { .. })
-    ));
+    let refused = fresh.store.workspaces().create(bad.clone(), act()).await;
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })));
     assert!(fresh.store.workspaces().get((), bad.workspace.id).await.is_err());
     assert!(fresh.store.workspaces().wrapped_keys(bad.workspace.id).await.unwrap().is_empty());
     let good = founding(2);
     fresh.store.workspaces().create(good.clone(), act()).await.unwrap();
     let workspaces = fresh.store.workspaces();
-    assert_eq!(
-        workspaces.wrapped_keys(good.workspace.id).await.unwrap(),
-        std::slice::from_ref(&good.wrapped_key)
-    );
+    assert_eq!(workspaces.wrapped_keys(good.workspace.id).await.unwrap(), [good.wrapped_key.clone()]);
     let row = workspaces.get((), good.workspace.id).await.unwrap();
-    let renamed = WorkspaceRow { name: "renamed".into(), ..row };
-    workspaces.replace(renamed, None, act()).await.unwrap();
+    workspaces.replace(WorkspaceRow { name: "renamed".into(), ..row }, None, act()).await.unwrap();
     let names: Vec<_> =
         workspaces.list((), Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["workspace 1", "renamed"]);
@@ -38,8 +32,7 @@ pub async fn a_workspace_with_something_in_it_is_not_deleted(fresh: &Fresh) {
     let other = founding(2);
     let (store, id) = (&fresh.store, other.workspace.id);
     store.workspaces().create(other.clone(), act()).await.unwrap();
-    let result = store.workspaces().delete((), id, None, act()).await;
-    assert!(matches!(result, Err(StoreError::Conflict { what: "workspace_not_empty", .. })));
+    conflict(store.workspaces().delete((), id, None, act()).await, "workspace_not_empty");
     for key in &other.keys {
         store.api_keys().delete(id, key.id, None, act()).await.unwrap();
     }

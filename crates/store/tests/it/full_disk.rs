@@ -8,21 +8,19 @@ use ledger::{DrainBatch, JournalPosition};
 use store::StoreError;
 use store::fixtures::leave_room;
 
-use crate::samples::{act, api_key, project, record, settled};
+use crate::samples::{act, project, settled};
 use crate::{Fresh, sqlite};
 
 /// One more page each time, until the write fits: so it is refused at each point where it needs one.
 const PAGES_MAX: u32 = 400;
 
 fn batch(fresh: &Fresh, records: std::ops::Range<u64>) -> DrainBatch {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     DrainBatch {
         core: 0,
         upto: JournalPosition { epoch: 1, segment: 1, offset: records.end },
-        records: settled(records.map(|number| MeterRecord {
-            requested_model: unlike(number),
-            ..record(workspace, project, number)
-        })),
+        records: settled(
+            records.map(|number| MeterRecord { requested_model: unlike(number), ..fresh.record(number) }),
+        ),
     }
 }
 
@@ -35,8 +33,7 @@ fn unlike(number: u64) -> String {
 /// Creates and revokes a key: what must never wait for a restart.
 async fn revokes_a_key(fresh: &Fresh, number: u64) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made =
-        keys.create((api_key(workspace, fresh.founding.project.id, number), None), act()).await.unwrap();
+    let made = keys.create((fresh.key(number), None), act()).await.unwrap();
     assert!(keys.delete(workspace, made.row.id, None, act()).await.unwrap().row.revoked_unix_ms.is_some());
 }
 
@@ -70,10 +67,8 @@ async fn the_books_are_refused_at_each_page_and_taken_once_there_is_room() {
 async fn a_change_is_refused_at_each_page_and_made_once_there_is_room() {
     let fresh = sqlite::fresh().await;
     let workspace = fresh.founding.workspace.id;
-    let wide = |number| store::ProjectRow {
-        metadata: serde_json::json!({"text": "x".repeat(60_000)}),
-        ..project(workspace, number)
-    };
+    let metadata = || serde_json::json!({"text": "x".repeat(60_000)});
+    let wide = |number| store::ProjectRow { metadata: metadata(), ..project(workspace, number) };
     for pages in 0..PAGES_MAX {
         let number = 100 + u64::from(pages);
         let version = fresh.store.feed().version().await.unwrap();

@@ -14,18 +14,46 @@ mod postgres;
 mod samples;
 mod sqlite;
 
-use store::Store;
+use std::sync::Arc;
+
+use domain::MeterRecord;
+use snapshot::WorkspaceEntry;
+use store::{ApiKeyRow, Founding, Store};
 
 /// A fresh store, and what must live as long as it does.
 pub struct Fresh {
     pub store: Store,
-    pub founding: store::Founding,
+    pub founding: Founding,
     pub dir: tempfile::TempDir,
     /// The URL of a PostgreSQL database.
     pub url: Option<String>,
 }
 
 impl Fresh {
+    /// An exchange of the founding project.
+    pub fn record(&self, number: u64) -> MeterRecord {
+        samples::record(self.founding.workspace.id, self.founding.project.id, number)
+    }
+
+    /// A key of the founding project.
+    pub fn key(&self, number: u64) -> ApiKeyRow {
+        samples::api_key(self.founding.workspace.id, self.founding.project.id, number)
+    }
+
+    /// A further workspace.
+    pub async fn workspace(&self, number: u64) -> Founding {
+        let made = samples::founding(number);
+        self.store.workspaces().create(made.clone(), samples::act()).await.unwrap();
+        made
+    }
+
+    /// What the snapshot has of the founding workspace.
+    pub async fn entry(&self) -> Arc<WorkspaceEntry> {
+        let loaded = self.store.source().load().await.unwrap().workspaces;
+        let own = self.founding.workspace.id;
+        loaded.into_iter().find(|(id, _)| *id == own).unwrap().1.unwrap()
+    }
+
     /// As if the feed had been trimmed long ago.
     pub async fn forget_changes(&self) {
         self.meddle("DELETE FROM changes").await;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use domain::{MeterRecord, TraceId};
 use harness::postgres::{Relay, Server};
 use ledger::{DrainBatch, JournalPosition};
-use store::{Address, Page, ReplicaId, Store, StoreError, UsageFilter, UsageQuery, Window};
+use store::{Address, Page, ReplicaId, Store, StoreError};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, api_key, bytes, conflict, credential, foundation, project, record};
+use crate::samples::{NOW, act, bytes, conflict, credential, foundation, project};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -64,8 +64,7 @@ async fn relayed(fresh: &Fresh, number: u8) -> (Store, Relay) {
 }
 
 fn records(fresh: &Fresh, numbers: std::ops::Range<u64>) -> Vec<MeterRecord> {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    numbers.map(|number| record(workspace, project, number)).collect()
+    numbers.map(|number| fresh.record(number)).collect()
 }
 
 fn batch(core: u32, offset: u64, records: impl AsRef<[MeterRecord]>) -> DrainBatch {
@@ -89,14 +88,7 @@ async fn until_taken(store: &Store, batch: &DrainBatch) -> u32 {
 
 /// Records and their sums, read by a store that did not write them.
 async fn counted(store: &Store, fresh: &Fresh) -> (u64, u64) {
-    let query = UsageQuery {
-        workspace: fresh.founding.workspace.id,
-        window: Window { start_unix_ms: 0, end_unix_ms: u64::MAX },
-        group_by: Vec::new(),
-        interval: None,
-        filter: UsageFilter::default(),
-    };
-    let sums = store.records().usage(query).await.unwrap();
+    let sums = store.records().usage(crate::cases::usage::query(fresh, &[])).await.unwrap();
     (store.records().record_count().await.unwrap(), sums.iter().map(|row| row.sums.requests).sum())
 }
 
@@ -163,20 +155,19 @@ async fn replicas_bring_records_side_by_side_and_each_counts_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_heard_of_on_the_other_replica() {
     let fresh = fresh().await;
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let (other, relay) = relayed(&fresh, 2).await;
     let keys = fresh.store.api_keys();
-    let made = keys.create((api_key(workspace, project, 77), None), act()).await.unwrap();
+    let made = keys.create((fresh.key(77), None), act()).await.unwrap();
     assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "nobody told");
     relay.cut();
-    let made = keys.create((api_key(workspace, project, 78), None), act()).await.unwrap();
+    let made = keys.create((fresh.key(78), None), act()).await.unwrap();
     assert!(!hears_of(&other, made.version, Duration::from_millis(300)).await, "the wire is cut");
     other.source().changes_since(made.version - 1).await.unwrap_err();
     relay.open();
     let change = other.source().changes_since(made.version - 1).await.unwrap();
     assert_eq!((change.version, change.keys.len()), (made.version, 1), "asking needs no listener");
     assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "what was missed is told");
-    let made = keys.create((api_key(workspace, project, 79), None), act()).await.unwrap();
+    let made = keys.create((fresh.key(79), None), act()).await.unwrap();
     assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "it listens again");
 }
 
@@ -300,9 +291,9 @@ async fn whole(url: &str) -> Vec<String> {
 async fn every_row_goes_into_an_empty_database() {
     let fresh = fresh().await;
     let url = fresh.url.clone().unwrap();
-    let (workspace, project_id) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let workspace = fresh.founding.workspace.id;
     fresh.store.projects().create(project(workspace, 7), act()).await.unwrap();
-    fresh.store.api_keys().create((api_key(workspace, project_id, 7), None), act()).await.unwrap();
+    fresh.store.api_keys().create((fresh.key(7), None), act()).await.unwrap();
     // Of three weeks, each with its own partition.
     let mut batches = vec![records(&fresh, 0..300), records(&fresh, 300..600)];
     for (number, record) in batches.iter_mut().flatten().enumerate() {

@@ -9,6 +9,8 @@ use snapshot::{CredentialState, Scopes, WrappedKey};
 use store::*;
 use world::World;
 
+use crate::Fresh;
+
 pub const NOW: u64 = 1_760_000_000_000;
 
 pub fn bytes(number: u64) -> [u8; 10] {
@@ -83,10 +85,7 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
 pub fn founding(number: u64) -> Founding {
     let workspace = workspace_id(number);
     let project = project(workspace, number);
-    let keys = vec![
-        api_key(workspace, project.id, number * 1_000),
-        api_key(workspace, project.id, number * 1_000 + 1),
-    ];
+    let keys = (0..2).map(|key| api_key(workspace, project.id, number * 1_000 + key)).collect();
     Founding {
         workspace: WorkspaceRow {
             caching: domain::CachePolicy::default(),
@@ -343,6 +342,40 @@ impl PlanRecordOf {
             ..Default::default()
         }
     }
+}
+
+/// All rows of a list that is read by pages of this many.
+pub async fn all<Row, Id>(
+    limit: u32,
+    mut read: impl AsyncFnMut(Page<Id>) -> Result<Listed<Row, Id>, StoreError>,
+) -> Vec<Row> {
+    let (mut after, mut rows) = (None, Vec::new());
+    loop {
+        let listed = read(Page { limit, after }).await.unwrap();
+        rows.extend(listed.rows);
+        after = listed.next;
+        if after.is_none() {
+            return rows;
+        }
+    }
+}
+
+/// A job that is due.
+pub fn new_job(kind: &'static str, workspace: WorkspaceId, name: Option<String>) -> NewJob {
+    NewJob {
+        kind,
+        workspace,
+        name,
+        payload: serde_json::Value::Null,
+        run_unix_ms: NOW,
+        every_ms: None,
+        unix_ms: NOW,
+    }
+}
+
+pub async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
+    let invitation = invitation(fresh.founding.workspace.id, number, role);
+    fresh.store.people().create(invitation, act()).await.unwrap().row.person.id
 }
 
 /// What is not found.

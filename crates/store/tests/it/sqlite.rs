@@ -87,8 +87,7 @@ async fn an_older_database_keeps_its_pages_and_takes_records() {
         sqlx::query(statement).execute(&mut connection).await.unwrap();
     }
     made.store = Store::open(&path).await.unwrap();
-    let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
-    put_behind(&made, 0, 1, (0..100).map(|number| record(workspace, project, number)).collect()).await;
+    put_behind(&made, 0, 1, (0..100).map(|number| made.record(number)).collect()).await;
     assert_eq!(made.store.records().record_count().await.unwrap(), 100);
     let row = sqlx::query("PRAGMA page_size").fetch_one(&mut connection).await.unwrap();
     assert_eq!(row.get::<i64, _>(0), 4_096);
@@ -126,9 +125,8 @@ async fn a_foundation_that_fails_leaves_no_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_batches_become_few_rows() {
     let made = fresh().await;
-    let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
     for number in 0..1_000 {
-        put_behind(&made, 0, number + 1, vec![record(workspace, project, number)]).await;
+        put_behind(&made, 0, number + 1, vec![made.record(number)]).await;
     }
     let mut connection = raw(&made.dir.path().join("t.db")).await;
     let rows = sqlx::query("SELECT records FROM record_batches ORDER BY records DESC");
@@ -259,11 +257,9 @@ fn what_a_crash_leaves_in_the_journal_comes_once() {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let mut made = fresh().await;
         let path = |name: &str| made.dir.path().join(name);
-        let settings = JournalSettings {
-            segment_bytes: 64 * 1024,
-            first_segment_bytes: 64 * 1024,
-            ..JournalSettings::default()
-        };
+        let bytes = 64 * 1024;
+        let settings =
+            JournalSettings { segment_bytes: bytes, first_segment_bytes: bytes, ..Default::default() };
         let shared = JournalShared::start(&World::system(), settings).unwrap();
         let journal =
             Journal::open(&path("journal"), 0, World::system(), settings, Arc::clone(&shared)).unwrap();

@@ -5,7 +5,7 @@ use domain::*;
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, Page, WithdrawnCanary};
 
 use crate::Fresh;
-use crate::samples::{act, bytes, conflict, founding, missing, project};
+use crate::samples::{act, bytes, conflict, missing, project};
 
 fn release(alias: &AliasRow, number: u64, model: &str) -> AliasReleaseRow {
     AliasReleaseRow {
@@ -80,13 +80,8 @@ pub async fn every_field_of_an_alias_reads_back(fresh: &Fresh) {
     assert_eq!(read, AliasRow { version: written.version, ..with.clone() });
     let releases = aliases.releases(workspace, made.id).await.unwrap();
     assert_eq!(releases, [AliasReleaseRow { number: 2, ..second }, new.1.clone()], "the newest first");
-    let withdrawn = WithdrawnCanary {
-        release: made.active,
-        percent: 10,
-        reason: "it failed".into(),
-        is_automatic: true,
-        unix_ms: 7,
-    };
+    let (release, reason) = (made.active, "it failed".into());
+    let withdrawn = WithdrawnCanary { release, percent: 10, reason, is_automatic: true, unix_ms: 7 };
     // Name, project and creation stay, whatever a change has.
     let ended = AliasRow {
         name: "renamed".into(),
@@ -101,8 +96,7 @@ pub async fn every_field_of_an_alias_reads_back(fresh: &Fresh) {
     assert_eq!((read.name.as_str(), read.created_unix_ms, read.canary), ("auto", 4, None));
     assert_eq!((read.withdrawn, read.version), (Some(withdrawn), ended.version));
     // In the snapshot, too.
-    let loaded = fresh.store.source().load().await.unwrap();
-    let entry = loaded.workspaces.into_iter().find(|(id, _)| *id == workspace).unwrap().1.unwrap();
+    let entry = fresh.entry().await;
     let entry = &entry.aliases[0];
     assert_eq!((entry.active.number, entry.releases.len(), &*entry.name), (2, 2, "auto"));
     assert_eq!(entry.releases[0].spec, new.1.spec);
@@ -121,8 +115,7 @@ pub async fn an_alias_is_one_of_its_name_and_ends_with_its_project(fresh: &Fresh
     let stolen = AliasRow { active: owned.active, ..made.clone() };
     let stolen = aliases.replace(change(&stolen, None, AliasAct::Promote), None, act()).await;
     assert_eq!(missing(stolen), "release");
-    let theirs = founding(9);
-    fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    let theirs = fresh.workspace(9).await;
     missing(aliases.releases(theirs.workspace.id, made.id).await);
     let mut foreign = alias(theirs.workspace.id, 4, "auto");
     foreign.0.project = Some(other.id);
@@ -142,11 +135,8 @@ pub async fn aliases_and_releases_are_bounded(fresh: &Fresh) {
         let next = release(&row, number, "openai/gpt-4o");
         row = aliases.replace(change(&row, Some(next), AliasAct::Install), None, act()).await.unwrap().row;
     }
-    let one_more = release(&row, 9_999, "openai/gpt-4o");
-    conflict(
-        aliases.replace(change(&row, Some(one_more), AliasAct::Install), None, act()).await,
-        "too_many_releases",
-    );
+    let one_more = change(&row, Some(release(&row, 9_999, "openai/gpt-4o")), AliasAct::Install);
+    conflict(aliases.replace(one_more, None, act()).await, "too_many_releases");
     for number in 2..=ALIASES_OF_WORKSPACE_MAX as u64 {
         aliases.create(alias(workspace, 10_000 + number, &format!("a{number}")), act()).await.unwrap();
     }

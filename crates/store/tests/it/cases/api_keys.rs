@@ -6,13 +6,13 @@ use store::ApiKeyRow;
 use store::rotations::{Resealing, SealedRow, SealedThing};
 
 use crate::Fresh;
-use crate::samples::{act, api_key};
+use crate::samples::act;
 
 pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made = keys.create((api_key(workspace, fresh.founding.project.id, 5), None), act()).await.unwrap();
-    let wanted =
-        ApiKeyRow { name: "renamed".into(), digest: [9; 32], environment: "x".into(), ..made.row.clone() };
+    let made = keys.create((fresh.key(5), None), act()).await.unwrap();
+    let (name, environment) = ("renamed".into(), "x".into());
+    let wanted = ApiKeyRow { name, digest: [9; 32], environment, ..made.row.clone() };
     let changed = keys.replace(wanted, Some(made.row.version), act()).await.unwrap().row;
     assert_eq!(changed.name, "renamed");
     assert_eq!((changed.digest, &changed.environment), (made.row.digest, &made.row.environment), "it stays");
@@ -34,11 +34,10 @@ pub async fn scopes_networks_and_expiry_read_back(fresh: &Fresh) {
         expires_unix_ms: Some(1_900_000_000_000),
         priority: Some(200),
         origins: "https://a.example,https://b.example".into(),
-        ip_allowlist: vec![
-            IpNet { address: "10.1.2.0".parse().unwrap(), prefix_bits: 24 },
-            IpNet { address: "2001:db8::".parse().unwrap(), prefix_bits: 32 },
-        ],
-        ..api_key(workspace, fresh.founding.project.id, 5)
+        ip_allowlist: [("10.1.2.0", 24), ("2001:db8::", 32)]
+            .map(|(address, prefix_bits)| IpNet { address: address.parse().unwrap(), prefix_bits })
+            .into(),
+        ..fresh.key(5)
     };
     let made = keys.create((row.clone(), None), act()).await.unwrap().row;
     let read = keys.get(workspace, row.id).await.unwrap();
@@ -52,10 +51,7 @@ fn sealed(byte: u8, key_id: &str) -> Sealed {
 
 pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let row = ApiKeyRow {
-        access_secret: Some(sealed(7, "wk_1")),
-        ..api_key(workspace, fresh.founding.project.id, 5)
-    };
+    let row = ApiKeyRow { access_secret: Some(sealed(7, "wk_1")), ..fresh.key(5) };
     let before = fresh.store.source().load().await.unwrap().version;
     let made = keys.create((row.clone(), Some(sealed(8, "wk_1"))), act()).await.unwrap().row;
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), made);

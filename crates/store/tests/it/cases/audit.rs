@@ -7,7 +7,7 @@ use proof::{Digest, SigningKey};
 use store::{Act, AuditFilter, AuditRow, Page, chain_name};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, bytes, project};
+use crate::samples::{NOW, act, all, bytes, project};
 
 fn entry(fresh: &Fresh, object: &str) -> AuditEntry {
     AuditEntry {
@@ -20,12 +20,15 @@ fn entry(fresh: &Fresh, object: &str) -> AuditEntry {
     }
 }
 
+/// The row of an entry about this object.
+fn row(fresh: &Fresh, unix_ms: u64, number: u64, object: &str) -> AuditRow {
+    AuditRow::new(AuditId::new(unix_ms, bytes(number)), unix_ms, entry(fresh, object))
+}
+
 pub async fn entries_are_appended_once_and_listed_newest_first(fresh: &Fresh) {
     let workspace = Some(fresh.founding.workspace.id);
     let later = NOW + 1_000_000_000_000;
-    let rows: Vec<_> = (0..7)
-        .map(|n| AuditRow::new(AuditId::new(later + n, bytes(n)), later + n, entry(fresh, &n.to_string())))
-        .collect();
+    let rows: Vec<_> = (0..7).map(|n| row(fresh, later + n, n, &n.to_string())).collect();
     fresh.store.audit().append(rows.clone()).await.unwrap();
     fresh.store.audit().append(rows.clone()).await.unwrap();
     let first = fresh.store.audit().list(workspace, Page::first(5)).await.unwrap();
@@ -40,8 +43,7 @@ pub async fn entries_are_searched_by_any_of_their_fields(fresh: &Fresh) {
     let workspace = Some(fresh.founding.workspace.id);
     let later = NOW + 1_000_000_000_000;
     let rows = (0..2_100_u64).map(|n| {
-        let row =
-            AuditRow::new(AuditId::new(later + n, bytes(n)), later + n, entry(fresh, &format!("pcr_{n}")));
+        let row = row(fresh, later + n, n, &format!("pcr_{n}"));
         let (actor, action) =
             if n % 700 == 0 { ("key_1", "credential.create") } else { ("vault", "credentials.x") };
         AuditRow { actor: actor.into(), action: action.into(), detail: format!("Named Ä{}", n % 3), ..row }
@@ -57,19 +59,14 @@ pub async fn entries_are_searched_by_any_of_their_fields(fresh: &Fresh) {
     let (first, next) = found(by("key_1"), Page::first(2)).await;
     assert_eq!((first, next.is_some()), (vec![1_400, 700], true));
     assert_eq!(found(by("key_1"), Page { limit: 2, after: next }).await, (vec![0], None));
-    let of_action = |action: &str| AuditFilter {
-        action: Some(action.into()),
-        target: Some("pcr_700".into()),
-        ..AuditFilter::default()
-    };
+    let target = || Some("pcr_700".into());
+    let of_action =
+        |action: &str| AuditFilter { action: Some(action.into()), target: target(), ..Default::default() };
     for (action, expected) in [("credential", 1), ("credential.create", 1), ("credentials", 0), ("cred", 0)] {
         assert_eq!(found(of_action(action), Page::first(9)).await.0.len(), expected, "{action}");
     }
-    let within = AuditFilter {
-        since_unix_ms: Some(later + 5),
-        until_unix_ms: Some(later + 7),
-        ..AuditFilter::default()
-    };
+    let (since_unix_ms, until_unix_ms) = (Some(later + 5), Some(later + 7));
+    let within = AuditFilter { since_unix_ms, until_unix_ms, ..AuditFilter::default() };
     assert_eq!(found(within.clone(), Page::first(9)).await.0, [6, 5]);
     assert_eq!(found(AuditFilter { text: Some("named ä0".into()), ..within }, Page::first(9)).await.0, [6]);
     assert_eq!(fresh.store.audit().search(None, by("key_1"), Page::first(9)).await.unwrap().rows, []);
@@ -78,8 +75,7 @@ pub async fn entries_are_searched_by_any_of_their_fields(fresh: &Fresh) {
 pub async fn a_sink_is_known_by_how_far_it_was_sent_a_chain(fresh: &Fresh) {
     let (audit, workspace) = (fresh.store.audit(), Some(fresh.founding.workspace.id));
     let (sink, other) = (Digest::of(&[b"sink"]), Digest::of(&[b"other"]));
-    let row = |number| AuditRow::new(AuditId::new(NOW, bytes(number)), NOW, entry(fresh, "sent"));
-    audit.append(vec![row(1), row(2)]).await.unwrap();
+    audit.append(vec![row(fresh, NOW, 1, "sent"), row(fresh, NOW, 2, "sent")]).await.unwrap();
     let length = audit.head(workspace).await.unwrap().sequence;
     assert_eq!(audit.sent(sink, workspace).await.unwrap(), 0);
     for upto in [length - 1, length] {
@@ -112,8 +108,8 @@ async fn proof(fresh: &Fresh) -> Proof {
 }
 
 async fn append(fresh: &Fresh, count: u64) {
-    let row = |n| AuditRow::new(AuditId::new(NOW + n, bytes(n)), NOW + n, entry(fresh, &n.to_string()));
-    fresh.store.audit().append((0..count).map(row).collect()).await.unwrap();
+    let rows = (0..count).map(|n| row(fresh, NOW + n, n, &n.to_string()));
+    fresh.store.audit().append(rows.collect()).await.unwrap();
 }
 
 /// A tampering statement, the one that undoes it, and the expected finding.
@@ -189,11 +185,9 @@ pub async fn what_is_in_no_chain_is_taken_in(fresh: &Fresh) {
     assert_eq!(proof(fresh).await.verify(None).unwrap().last, 4);
     // As a replica of the previous version writes it, beside a newer one.
     fresh.meddle("UPDATE audit SET chain = NULL, sequence = NULL, hash = NULL WHERE sequence = 4").await;
-    fresh
-        .meddle("UPDATE audit_chains SET length = 3, hash = (SELECT hash FROM audit WHERE sequence = 3)")
-        .await;
-    let later = AuditRow::new(AuditId::new(NOW + 9, bytes(9)), NOW + 9, entry(fresh, "9"));
-    fresh.store.audit().append(vec![later]).await.unwrap();
+    let shorter = "UPDATE audit_chains SET length = 3, hash = (SELECT hash FROM audit WHERE sequence = 3)";
+    fresh.meddle(shorter).await;
+    fresh.store.audit().append(vec![row(fresh, NOW + 9, 9, "9")]).await.unwrap();
     assert_eq!(proof(fresh).await.verify(None).unwrap().last, 5);
 }
 
@@ -222,17 +216,9 @@ pub async fn entries_of_one_moment_stand_as_they_were_written(fresh: &Fresh) {
         let renamed = store::ProjectRow { name: name.into(), ..made.clone() };
         projects.replace(renamed, None, at_once(number)).await.unwrap();
     }
-    let row = |number| AuditRow::new(at_once(number).id, moment, entry(fresh, &number.to_string()));
-    audit.append(vec![row(60), row(50), row(40)]).await.unwrap();
-    let (mut pages, mut after) = (Vec::new(), None);
-    loop {
-        let page = audit.list(Some(workspace), Page { limit: 2, after }).await.unwrap();
-        pages.extend(page.rows);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
+    let rows = [60, 50, 40].map(|number| row(fresh, moment, number, &number.to_string()));
+    audit.append(rows.into()).await.unwrap();
+    let pages = all(2, async |page| audit.list(Some(workspace), page).await).await;
     let ids: Vec<_> = pages.iter().take(6).map(|row| row.id).collect();
     assert_eq!(ids, [40, 50, 60, 70, 80, 90].map(|number| at_once(number).id));
     let [third, second, first] = &pages[3..6] else { panic!("{pages:?}") };

@@ -48,6 +48,11 @@ fn call(budget: BudgetId, call: LeaseOp) -> LeaseCall {
     LeaseCall { budget, period_unix_ms: *TODAY, call }
 }
 
+/// Asks for so much, all or nothing.
+fn ask(sequence: u64, least: i64) -> LeaseOp {
+    LeaseOp::Ask(LeaseRequest { sequence, least, wanted: least, divisible: false })
+}
+
 async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<LeaseGrant> {
     match fresh.store.lease_centre().apply_calls(vec![one]).await.unwrap()[..] {
         [LeaseAnswer::Granted(grant)] => Some(grant),
@@ -62,17 +67,14 @@ fn standing(spent: i64, reserved: i64) -> BudgetStanding {
 /// A record that draws on a budget.
 fn drawing(fresh: &Fresh, number: u64, budget: BudgetId, amount: i64) -> MeterRecord {
     let drawn = vec![Drawn { budget, period_unix_ms: *TODAY, amount: Nanos(amount) }];
-    MeterRecord { drawn, ..record(fresh.founding.workspace.id, fresh.founding.project.id, number) }
+    MeterRecord { drawn, ..fresh.record(number) }
 }
 
 pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
     let (budgets, workspace) = (fresh.store.budgets(), fresh.founding.workspace.id);
-    let subjects = [
-        Subject::Workspace,
-        Subject::Project(fresh.founding.project.id),
-        Subject::Key(fresh.founding.keys[0].id),
-        Subject::EndUser("käthe".into()),
-    ];
+    let (project, key) =
+        (Subject::Project(fresh.founding.project.id), Subject::Key(fresh.founding.keys[0].id));
+    let subjects = [Subject::Workspace, project, key, Subject::EndUser("käthe".into())];
     let mut made = Vec::new();
     for (number, subject) in (5..).zip(subjects) {
         let row = BudgetRow { subject, ..budget(workspace, number, 1_000_000) };
@@ -82,17 +84,12 @@ pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
         made.push(written);
     }
     assert_eq!(budgets.list(workspace, Default::default()).await.unwrap().rows, made);
-    let changed = BudgetRow {
-        limit: Nanos(5),
-        on_reached: OnReached::Allow,
-        alerts: vec![90],
-        period: Period::Month,
-        ..made[0].clone()
-    };
+    let (on_reached, period) = (OnReached::Allow, Period::Month);
+    let changed = BudgetRow { limit: Nanos(5), on_reached, alerts: vec![90], period, ..made[0].clone() };
     let changed = budgets.replace(changed, Some(made[0].version), act()).await.unwrap().row;
     assert_eq!((changed.limit, changed.period, &*changed.alerts), (Nanos(5), Period::Day, &[90][..]));
     assert_eq!(budgets.get(workspace, changed.id).await.unwrap(), changed);
-    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    let entry = fresh.entry().await;
     let terms = entry.terms.as_ref().unwrap();
     assert_eq!(terms.budgets.len(), 4);
     assert_eq!(*terms.budgets[&Subject::Workspace][0], changed.compile());
@@ -100,12 +97,11 @@ pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
         budgets.delete(workspace, row.id, None, act()).await.unwrap();
     }
     assert!(budgets.list(workspace, Default::default()).await.unwrap().rows.is_empty());
-    assert_eq!(fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap().terms, None);
+    assert_eq!(fresh.entry().await.terms, None);
 }
 
 pub async fn a_budget_is_of_its_own_workspaces_things(fresh: &Fresh) {
-    let (budgets, other) = (fresh.store.budgets(), founding(2));
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let (budgets, other) = (fresh.store.budgets(), fresh.workspace(2).await);
     let own =
         budgets.create((budget(fresh.founding.workspace.id, 5, 9), Nanos::ZERO), act()).await.unwrap().row;
     let foreign = [Subject::Project(fresh.founding.project.id), Subject::Key(fresh.founding.keys[0].id)];
@@ -123,11 +119,11 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     let id = row.id;
     budgets.create((row, Nanos::ZERO), act()).await.unwrap();
     assert_eq!(centre.renew().await.unwrap().replicas, 1);
-    let ask = LeaseOp::Ask(LeaseRequest { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
+    let asked = ask(1, 30_000);
     // Applied, its reply lost, and sent again.
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
-    centre.apply_calls(vec![call(id, ask)]).await.unwrap_err();
-    let granted = carry(fresh, call(id, ask)).await.unwrap();
+    centre.apply_calls(vec![call(id, asked)]).await.unwrap_err();
+    let granted = carry(fresh, call(id, asked)).await.unwrap();
     assert_eq!((granted.amount, granted.elsewhere), (30_000, 0));
     assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 30_000));
     assert_eq!(centre.renew().await.unwrap().leases, [(id, *TODAY)]);
@@ -138,9 +134,8 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
         carry(fresh, call(id, back)).await;
         assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 10_000));
     }
-    let all = LeaseOp::Ask(LeaseRequest { sequence: 3, least: 990_001, wanted: 990_001, divisible: false });
-    assert_eq!(carry(fresh, call(id, all)).await.unwrap().amount, 0, "more than there is");
-    assert_eq!(carry(fresh, call(BudgetId::new(NOW, bytes(99)), ask)).await.unwrap().amount, 0);
+    assert_eq!(carry(fresh, call(id, ask(3, 990_001))).await.unwrap().amount, 0, "more than there is");
+    assert_eq!(carry(fresh, call(BudgetId::new(NOW, bytes(99)), asked)).await.unwrap().amount, 0);
     centre.release().await.unwrap();
     assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 0));
 }
@@ -151,12 +146,7 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     let id = row.id;
     budgets.create((row, Nanos(100)), act()).await.unwrap();
     centre.renew().await.unwrap();
-    let granted = carry(
-        fresh,
-        call(id, LeaseOp::Ask(LeaseRequest { sequence: 1, least: 800, wanted: 800, divisible: false })),
-    )
-    .await;
-    assert_eq!(granted.unwrap().amount, 800);
+    assert_eq!(carry(fresh, call(id, ask(1, 800))).await.unwrap().amount, 800);
     let batch = |offset, records: Vec<MeterRecord>| DrainBatch {
         core: 0,
         upto: JournalPosition { epoch: 1, segment: 1, offset },
@@ -188,33 +178,30 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     let webhook = webhooks.create(webhook, act()).await.unwrap().row;
     let first = budgets.claim_alerts(2, NOW).await.unwrap();
     let rest = budgets.claim_alerts(10, NOW).await.unwrap();
-    let percents: Vec<_> = first.iter().chain(&rest).map(|alert| alert.percent).collect();
-    assert_eq!((first.len(), percents), (2, vec![50, 80, 100]));
+    let claimed: Vec<_> = first.iter().chain(&rest).map(|alert| alert.percent).collect();
+    assert_eq!((first.len(), claimed), (2, vec![50, 80, 100]));
     assert!(budgets.claim_alerts(10, NOW).await.unwrap().is_empty());
     let sent = webhooks.deliveries(webhook.workspace, webhook.id, Page::default()).await.unwrap().rows;
-    let mut percents: Vec<_> =
-        sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
-    percents.sort_unstable();
-    assert_eq!(percents, [50, 80, 100]);
+    let mut told: Vec<_> = sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
+    told.sort_unstable();
+    assert_eq!(told, [50, 80, 100]);
     // With a higher limit, thresholds are reported again.
     let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(webhook.workspace, id).await.unwrap() };
     budgets.replace(raised, None, act()).await.unwrap();
     assert!(budgets.alerts(id, *TODAY).await.unwrap().is_empty());
     sink.apply(batch(4, vec![drawing(fresh, 6, id, 1)])).await.unwrap();
-    let alerts = budgets.alerts(id, *TODAY).await.unwrap();
-    assert_eq!(alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>(), [(50, 1_052)]);
+    assert_eq!(percents().await, [(50, 1_052)]);
 }
 
 pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {
     let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
-    for (number, alerts) in [(5, vec![80, 100]), (6, vec![80])] {
+    for (number, alerts, expected) in [(5, vec![80, 100], vec![100]), (6, vec![80], vec![])] {
         let row = BudgetRow { alerts, ..budget(fresh.founding.workspace.id, number, 1_000) };
         budgets.create((row.clone(), Nanos(700)), act()).await.unwrap();
         for _ in 0..2 {
             centre.report_exhausted(row.id, *TODAY).await.unwrap();
         }
         let alerts = budgets.alerts(row.id, *TODAY).await.unwrap();
-        let expected: &[u32] = if number == 5 { &[100] } else { &[] };
         assert_eq!(alerts.iter().map(|alert| alert.percent).collect::<Vec<_>>(), expected);
     }
 }
@@ -231,16 +218,12 @@ pub async fn credit_is_a_budget_that_never_begins_anew(fresh: &Fresh) {
     assert!(budgets.list(workspace, Default::default()).await.unwrap().rows.is_empty());
     // Nobody deletes it.
     missing(budgets.get(workspace, credit.id).await);
-    let amounts: Vec<_> =
-        budgets.credits(workspace, 10).await.unwrap().iter().map(|row| row.amount.0).collect();
-    assert_eq!(amounts.len(), 2);
-    assert_eq!(amounts.iter().sum::<i64>(), 4_000_000);
     let rows = budgets.credits(workspace, 10).await.unwrap();
+    assert_eq!((rows.len(), rows.iter().map(|row| row.amount.0).sum::<i64>()), (2, 4_000_000));
     let at: Vec<_> = rows.iter().rev().map(|row| row.created_unix_ms).collect();
     assert_eq!(budgets.credit_before(workspace, at[0]).await.unwrap(), Nanos::ZERO);
     assert_eq!(budgets.credit_before(workspace, at[1] + 1).await.unwrap(), Nanos(4_000_000));
-    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
-    assert!(entry.terms.as_ref().unwrap().budgets[&Subject::Workspace][0].is_credit());
+    assert!(fresh.entry().await.terms.as_ref().unwrap().budgets[&Subject::Workspace][0].is_credit());
 }
 
 pub async fn rates_are_set_read_and_taken_away(fresh: &Fresh) {
@@ -252,24 +235,21 @@ pub async fn rates_are_set_read_and_taken_away(fresh: &Fresh) {
         budgets.set_limits(workspace, of.clone(), limits, act()).await.unwrap();
         assert_eq!(budgets.limits(workspace, of.clone()).await.unwrap(), limits);
     }
-    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    let entry = fresh.entry().await;
     let terms = entry.terms.as_ref().unwrap();
     assert_eq!((terms.limits.len(), terms.limits[&key], terms.end_user_limits), (2, limits, limits));
     for of in of {
         budgets.set_limits(workspace, of.clone(), Limits::default(), act()).await.unwrap();
         assert_eq!(budgets.limits(workspace, of).await.unwrap(), Limits::default());
     }
-    assert_eq!(fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap().terms, None);
+    assert_eq!(fresh.entry().await.terms, None);
 }
 
 pub async fn what_an_object_holds_is_reserved_until_it_is_booked(fresh: &Fresh) {
     let (budgets, objects) = (fresh.store.budgets(), fresh.store.kept_objects());
     let row = budget(fresh.founding.workspace.id, 7, 1_000);
     let made = budgets.create((row, Nanos::ZERO), act()).await.unwrap().row;
-    let ask = |sequence, least| {
-        let request = LeaseRequest { sequence, least, wanted: least, divisible: false };
-        call(made.id, LeaseOp::Ask(request))
-    };
+    let ask = |sequence, least| call(made.id, ask(sequence, least));
     let now = async || budgets.standing(made.id, *TODAY).await.unwrap();
     fresh.store.lease_centre().renew().await.unwrap();
     assert_eq!(carry(fresh, ask(1, 800)).await.unwrap().amount, 800);
@@ -318,10 +298,8 @@ pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fre
         (fresh.store.credentials(), fresh.store.budgets(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let id = BudgetId::of_commitment(made.id);
-    let terms = async || {
-        let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
-        entry.terms.clone().map(|terms| terms.commitments.clone()).unwrap_or_default()
-    };
+    let terms =
+        async || fresh.entry().await.terms.clone().map(|it| it.commitments.clone()).unwrap_or_default();
     let stated = terms().await.remove(0);
     assert_eq!((stated.id, stated.limit, stated.period), (id, Nanos(5_000_000_000), Period::Quarter));
     assert_eq!((stated.counts, stated.on_reached), (Counts::Committed, OnReached::Allow));
@@ -341,8 +319,7 @@ pub async fn a_commitment_is_drawn_told_of_and_forgotten_with_its_credential(fre
     apply(0, 1, draw(1, 3_000_000_000, period)).await;
     apply(0, 2, draw(4, 1_000_000_000, period)).await;
     let least = 4_000_000_000 + 500_000_000;
-    let ask = LeaseRequest { sequence: 1, least, wanted: least, divisible: false };
-    let lease = LeaseCall { budget: id, period_unix_ms: period, call: LeaseOp::Ask(ask) };
+    let lease = LeaseCall { budget: id, period_unix_ms: period, call: ask(1, least) };
     fresh.store.lease_centre().renew().await.unwrap();
     assert_eq!(carry(fresh, lease).await.unwrap().amount, least);
     // Booked by no core, such as a batch: no lease is less for it.
@@ -386,8 +363,7 @@ pub async fn what_an_answer_holds_is_reserved_until_it_is_booked(fresh: &Fresh) 
     let made = budgets.create((row, Nanos::ZERO), act()).await.unwrap().row;
     let now = async || budgets.standing(made.id, *TODAY).await.unwrap();
     fresh.store.lease_centre().renew().await.unwrap();
-    let request = LeaseRequest { sequence: 1, least: 800, wanted: 800, divisible: false };
-    assert_eq!(carry(fresh, call(made.id, LeaseOp::Ask(request))).await.unwrap().amount, 800);
+    assert_eq!(carry(fresh, call(made.id, ask(1, 800))).await.unwrap().amount, 800);
     let part = Drawn { budget: made.id, period_unix_ms: *TODAY, amount: Nanos(700) };
     let mut answers = [1, 2].map(|number| super::stored_responses::row(fresh, number));
     for answer in &mut answers {
@@ -411,8 +387,7 @@ pub async fn what_an_answer_holds_is_reserved_until_it_is_booked(fresh: &Fresh) 
     assert_eq!(now().await, standing(0, 0));
     fresh.store.lease_centre().renew().await.unwrap();
     // Of a stream it takes over what is left when its client leaves; if it is booked by then, nobody holds it any more.
-    let ask = LeaseOp::Ask(LeaseRequest { sequence: 2, ..request });
-    assert_eq!(carry(fresh, call(made.id, ask)).await.unwrap().amount, 800);
+    assert_eq!(carry(fresh, call(made.id, ask(2, 800))).await.unwrap().amount, 800);
     let whole = || BudgetHolds { replica: fresh.store.replica(), parts: vec![part] };
     for is_booked in [false, true] {
         responses.forget(booked.digest).await.unwrap();
@@ -422,8 +397,7 @@ pub async fn what_an_answer_holds_is_reserved_until_it_is_booked(fresh: &Fresh) 
         assert_eq!(responses.holds(booked.digest).await.unwrap(), [claim]);
         if is_booked {
             assert!(responses.book(booked.digest, by).await.unwrap());
-            let ask = LeaseRequest { sequence: 3, least: 700, wanted: 700, divisible: false };
-            assert_eq!(carry(fresh, call(made.id, LeaseOp::Ask(ask))).await.unwrap().amount, 700);
+            assert_eq!(carry(fresh, call(made.id, ask(3, 700))).await.unwrap().amount, 700);
         }
         responses.hold(booked.digest, whole()).await.unwrap();
         assert_eq!(now().await, standing(0, if is_booked { 100 } else { 800 }));

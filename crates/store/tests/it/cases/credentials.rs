@@ -5,15 +5,12 @@ use snapshot::CredentialState;
 use store::{ApiKeyRow, CredentialFilter, CredentialRow, Verification};
 
 use crate::Fresh;
-use crate::samples::{account, act, api_key, conflict, credential, secret};
+use crate::samples::{account, act, conflict, credential, secret};
 
 pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
-    let row = CredentialRow {
-        project: Some(fresh.founding.project.id),
-        environment: Some("staging".into()),
-        ..credential(workspace, 5)
-    };
+    let (project, environment) = (Some(fresh.founding.project.id), Some("staging".into()));
+    let row = CredentialRow { project, environment, ..credential(workspace, 5) };
     let made = credentials.create(row.clone(), act()).await.unwrap();
     let read = credentials.get(workspace, row.id).await.unwrap();
     assert_eq!(read, CredentialRow { version: made.version, ..row });
@@ -79,11 +76,8 @@ pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
     assert_eq!(probed.server.of(ServerFeature::DeveloperRole).0.unwrap().unix_ms, 3);
     assert_eq!(probed.server.of(ServerFeature::Errors).0.unwrap().unix_ms, 4);
     let elsewhere = Some("https://elsewhere.example/v1".to_owned());
-    let late = credentials
-        .record_probe(workspace, made.id, elsewhere, found(5, ServerFeature::Done), act())
-        .await
-        .unwrap()
-        .row;
+    let late = found(5, ServerFeature::Done);
+    let late = credentials.record_probe(workspace, made.id, elsewhere, late, act()).await.unwrap().row;
     assert_eq!(late, probed, "another server said so");
     let mut stated = CredentialRow { server: ServerFacts::default(), ..probed.clone() };
     stated.server.stated.push(ServerFeature::StreamOptions.is(true, 6));
@@ -98,9 +92,12 @@ pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
 pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
-    let found =
-        Verification { secret_version: 1, unix_ms: 7, accepted: Some(false), error: Some("401".into()) };
-    let invalid = credentials.record_verification(workspace, made.id, found, act()).await.unwrap().row;
+    let refused = |unix_ms, error: &str| {
+        let error = Some(error.to_owned());
+        let found = Verification { secret_version: 1, unix_ms, accepted: Some(false), error };
+        credentials.record_verification(workspace, made.id, found, act())
+    };
+    let invalid = refused(7, "401").await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
         let other = (invalid.clone(), Some(secret(version)));
@@ -111,15 +108,13 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let read = credentials.get(workspace, made.id).await.unwrap();
     assert_eq!(read, rotated);
     assert_eq!(read.secret.floor, secret(2).floor);
-    let late =
-        Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
-    let kept = credentials.record_verification(workspace, made.id, late, act()).await.unwrap().row;
+    let kept = refused(9, "old").await.unwrap().row;
     assert_eq!(kept.state, CredentialState::Active, "what is found of the old secret is past");
 }
 
 pub async fn names_are_unique(fresh: &Fresh) {
     let (credentials, keys) = (fresh.store.credentials(), fresh.store.api_keys());
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let workspace = fresh.founding.workspace.id;
     let first = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let same = CredentialRow { display_name: first.display_name.clone(), ..credential(workspace, 6) };
     conflict(credentials.create(same.clone(), act()).await, "name_taken");
@@ -130,8 +125,8 @@ pub async fn names_are_unique(fresh: &Fresh) {
     let again = CredentialRow { display_name: first.display_name, ..credential(workspace, 7) };
     credentials.create(again, act()).await.unwrap();
 
-    let key = keys.create((api_key(workspace, project, 5), None), act()).await.unwrap().row;
-    let same = ApiKeyRow { name: key.name.clone(), ..api_key(workspace, project, 6) };
+    let key = keys.create((fresh.key(5), None), act()).await.unwrap().row;
+    let same = ApiKeyRow { name: key.name.clone(), ..fresh.key(6) };
     conflict(keys.create((same.clone(), None), act()).await, "name_taken");
     keys.delete(workspace, key.id, None, act()).await.unwrap();
     keys.create((same, None), act()).await.unwrap();
@@ -142,19 +137,17 @@ pub async fn an_unverified_one_is_active_once_it_was_accepted(fresh: &Fresh) {
     let row = CredentialRow { state: CredentialState::Unverified, ..credential(workspace, 5) };
     let made = credentials.create(row, act()).await.unwrap().row;
     assert_eq!(credentials.get(workspace, made.id).await.unwrap().state, CredentialState::Unverified);
-    let found = |secret_version, accepted| Verification {
-        secret_version,
-        unix_ms: 7,
-        accepted,
-        error: accepted.is_none().then(|| "away".to_owned()),
+    let verify = |secret_version, accepted: Option<bool>| {
+        let error = accepted.is_none().then(|| "away".to_owned());
+        let found = Verification { secret_version, unix_ms: 7, accepted, error };
+        credentials.record_verification(workspace, made.id, found, act())
     };
-    let verify = |found| credentials.record_verification(workspace, made.id, found, act());
-    let away = verify(found(1, None)).await.unwrap().row;
+    let away = verify(1, None).await.unwrap().row;
     assert_eq!((away.state, away.last_error.as_deref()), (CredentialState::Unverified, Some("away")));
     let rotated = credentials.replace((away, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!(rotated.state, CredentialState::Unverified, "another secret is none that was accepted");
-    assert_eq!(verify(found(2, Some(true))).await.unwrap().row.state, CredentialState::Active);
-    let away = verify(found(2, None)).await.unwrap().row;
+    assert_eq!(verify(2, Some(true)).await.unwrap().row.state, CredentialState::Active);
+    let away = verify(2, None).await.unwrap().row;
     assert_eq!(away.state, CredentialState::Active, "it serves while its provider is away");
 }
 
@@ -168,10 +161,8 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     credentials.set_state(workspace, made.id, CredentialState::Revoked, None, act()).await.unwrap();
     let row = credentials.record_verification(workspace, made.id, good(), act()).await.unwrap().row;
     assert_eq!(row.state, CredentialState::Revoked);
-    conflict(
-        credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await,
-        "credential_revoked",
-    );
+    let again = credentials.set_state(workspace, made.id, CredentialState::Active, None, act());
+    conflict(again.await, "credential_revoked");
     assert!(credentials.replace((row, Some(secret(2))), None, act()).await.is_err());
 }
 

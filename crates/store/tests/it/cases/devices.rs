@@ -1,21 +1,12 @@
 //! The device flow and its keys.
 
 use domain::{MemberId, Role};
-use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow};
+use store::{DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, api_key, conflict, device, digest, invitation, missing};
+use crate::samples::{NOW, act, conflict, device, digest, member, missing};
 
 const LATER: u64 = NOW + 5;
-
-async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
-    let invitation = invitation(fresh.founding.workspace.id, number, role);
-    fresh.store.people().create(invitation, act()).await.unwrap().row.person.id
-}
-
-fn key(fresh: &Fresh, number: u64) -> ApiKeyRow {
-    api_key(fresh.founding.workspace.id, fresh.founding.project.id, number)
-}
 
 async fn approved(fresh: &Fresh, number: u8, person: MemberId) {
     let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
@@ -31,15 +22,15 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().polled_unix_ms, Some(LATER));
-    missing(devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await);
+    missing(devices.grant(digest(1), Role::Owner, fresh.key(50), act()).await);
     let answer = DeviceAnswer::Approved { person, workspace };
     let answered = devices.answer(digest(101), answer, workspace, act()).await.unwrap();
     assert_eq!((answered.client_name.as_str(), answered.answer), ("device 1", Some(answer)));
     assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), None, "it is answered");
     assert!(devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.is_err());
-    let given = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await.unwrap();
+    let given = devices.grant(digest(1), Role::Owner, fresh.key(50), act()).await.unwrap();
     assert_eq!(fresh.store.api_keys().get(workspace, given.row.id).await.unwrap(), given.row);
-    missing(devices.grant(digest(1), Role::Owner, key(fresh, 51), act()).await);
+    missing(devices.grant(digest(1), Role::Owner, fresh.key(51), act()).await);
     // Only a key issued to a device can be given back.
     assert!(!devices.revoke_key(workspace, fresh.founding.keys[0].id, act()).await.unwrap().row);
     assert!(devices.revoke_key(workspace, given.row.id, act()).await.unwrap().row);
@@ -51,7 +42,7 @@ pub async fn what_is_denied_too_old_or_too_many_is_given_none(fresh: &Fresh) {
     devices.create(device(1), 2).await.unwrap();
     devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.unwrap();
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().answer, Some(DeviceAnswer::Denied));
-    missing(devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await);
+    missing(devices.grant(digest(1), Role::Owner, fresh.key(50), act()).await);
     devices.create(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
     assert_eq!(devices.poll(digest(2), LATER).await.unwrap(), None);
     assert_eq!(devices.waiting(digest(102), LATER).await.unwrap(), None);
@@ -65,14 +56,14 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     let person = member(fresh, 2, Role::Admin).await;
     approved(fresh, 1, person).await;
     approved(fresh, 2, person).await;
-    let given = store.devices().grant(digest(1), Role::Admin, key(fresh, 50), act()).await.unwrap().row;
+    let given = store.devices().grant(digest(1), Role::Admin, fresh.key(50), act()).await.unwrap().row;
     let viewer = MemberRow { role: Role::Viewer, ..store.people().get(workspace, person).await.unwrap() };
     let lowered = store.people().replace(viewer, None, act()).await.unwrap();
     let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
     assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
     // An approval given as an admin does not hold for a viewer.
-    missing(store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await);
-    let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;
+    missing(store.devices().grant(digest(2), Role::Admin, fresh.key(51), act()).await);
+    let given = store.devices().grant(digest(2), Role::Viewer, fresh.key(51), act()).await.unwrap().row;
     approved(fresh, 3, person).await;
     store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();
     assert!(store.api_keys().get(workspace, given.id).await.unwrap().revoked_unix_ms.is_some());

@@ -1,7 +1,7 @@
 //! Sums of end users: each record once, by the day, those who spent most first.
 
 use domain::{EndUserId, MeterRecord, Nanos};
-use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, Window};
+use store::{Dimension, Interval, UsageQuery, UsageRow, Window};
 
 use super::records::put_behind;
 use crate::Fresh;
@@ -16,13 +16,8 @@ fn user(number: u64) -> EndUserId {
 }
 
 fn query(fresh: &Fresh, days: u64, interval: Option<Interval>) -> UsageQuery {
-    UsageQuery {
-        workspace: fresh.founding.workspace.id,
-        window: Window { start_unix_ms: NOW / DAY_MS * DAY_MS, end_unix_ms: NOW + days * DAY_MS },
-        group_by: vec![Dimension::EndUser],
-        interval,
-        filter: UsageFilter::default(),
-    }
+    let window = Window { start_unix_ms: NOW / DAY_MS * DAY_MS, end_unix_ms: NOW + days * DAY_MS };
+    UsageQuery { window, interval, ..super::usage::query(fresh, &[Dimension::EndUser]) }
 }
 
 async fn rows(fresh: &Fresh, days: u64, interval: Option<Interval>) -> Vec<UsageRow> {
@@ -30,9 +25,9 @@ async fn rows(fresh: &Fresh, days: u64, interval: Option<Interval>) -> Vec<Usage
 }
 
 pub async fn what_end_users_used_is_summed_once_by_the_day(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let workspace = fresh.founding.workspace.id;
     let of = |number: u64, end_user: u64, days_later: u64| {
-        let mut record: MeterRecord = record(workspace, project, number);
+        let mut record: MeterRecord = fresh.record(number);
         record.extras.end_user = Some(user(end_user));
         record.started_unix_ms = NOW + days_later * DAY_MS;
         record
@@ -42,7 +37,7 @@ pub async fn what_end_users_used_is_summed_once_by_the_day(fresh: &Fresh) {
     put_behind(fresh, 0, 1, everybody()).await;
     // The same again, as after a crash, and more of the first on this day and the next.
     put_behind(fresh, 0, 1, everybody()).await;
-    let more = [of(5_001, 1, 0), of(5_002, 1, 1), record(workspace, project, 5_003)];
+    let more = [of(5_001, 1, 0), of(5_002, 1, 1), fresh.record(5_003)];
     put_behind(fresh, 1, 1, more.into()).await;
 
     let one = rows(fresh, 1, None).await;

@@ -8,23 +8,15 @@ use store::jobs::{INSTALLATION, JobClaim, JobCounts, JobLease, JobResult};
 use store::{JobRow, NewJob, Store};
 
 use crate::Fresh;
-use crate::samples::{NOW, workspace_id};
+use crate::samples::{NOW, new_job, workspace_id};
 
 const LEASE_MS: u64 = 1_000;
 
 fn job(workspace: WorkspaceId, number: u64) -> NewJob {
-    NewJob {
-        kind: "test",
-        workspace,
-        name: None,
-        payload: json!({"number": number}),
-        run_unix_ms: NOW,
-        every_ms: None,
-        unix_ms: NOW,
-    }
+    NewJob { payload: json!({"number": number}), ..new_job("test", workspace, None) }
 }
 
-fn claim(worker: &str, unix_ms: u64) -> JobClaim {
+pub(super) fn claim(worker: &str, unix_ms: u64) -> JobClaim {
     JobClaim {
         worker: worker.into(),
         unix_ms,

@@ -221,13 +221,8 @@ pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     heard(NOW, Some(counted(60_000))).await;
     heard(NOW, Some(counted(60_000))).await;
     heard(NOW + 20_000, Some(counted(80_000))).await;
-    let whole = Counts {
-        up_ms: 80_000,
-        counted_ms: 80_000,
-        busy_ms: 40_000,
-        measured_ms: 80_000,
-        measured_mj: 720_000,
-    };
+    let ms = 80_000;
+    let whole = Counts { up_ms: ms, counted_ms: ms, busy_ms: 40_000, measured_ms: ms, measured_mj: 720_000 };
     assert_eq!(sums(window).await, [(known, whole)]);
     // An older version of the node counts nothing: it was up between two heartbeats.
     heard(NOW + 50_000, None).await;
@@ -253,10 +248,8 @@ pub async fn hours_and_work_are_added_up_once(fresh: &Fresh) {
     joins.report(digest(101), vec![long.clone()], NOW + 9).await.unwrap();
     let requests = async |above_tokens| {
         let found = fresh.store.node_hours().long_work(workspace, all, above_tokens).await.unwrap();
-        found
-            .iter()
-            .map(|found| (found.node, found.work.requests, found.work.input_tokens))
-            .collect::<Vec<_>>()
+        let sums = found.iter().map(|found| (found.node, found.work.requests, found.work.input_tokens));
+        sums.collect::<Vec<_>>()
     };
     assert_eq!(requests(200_000).await, [(known, 1, 300_000)]);
     assert_eq!(requests(300_000).await, []);

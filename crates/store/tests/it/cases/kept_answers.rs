@@ -140,8 +140,7 @@ pub async fn what_is_over_is_removed_and_a_purge_leaves_nothing(fresh: &Fresh) {
     fresh.meddle(RELEASE).await;
     assert_eq!(answers.expire(NOW + LEASE, 1).await.unwrap(), 1, "a few at a time");
     assert_eq!(answers.expire(NOW + LEASE, 100).await.unwrap(), 1);
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let theirs =
         AnswerClaim { workspace: other.workspace.id, project: other.project.id, ..claim(fresh, 9, 9) };
     claimed(fresh, theirs).await;

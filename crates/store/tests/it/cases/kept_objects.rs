@@ -4,8 +4,7 @@ use domain::{
     AccountId, CredentialId, ObjectListQuery, ObjectOwner, Principal, ProjectId, StoredObject,
     StoredObjectId, StoredObjectKind, TraceId,
 };
-use store::jobs::NewJob;
-use store::{Json, KeptObjectRow};
+use store::KeptObjectRow;
 
 use crate::Fresh;
 use crate::samples::*;
@@ -68,14 +67,9 @@ pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
     let id = StoredObjectId { kind: StoredObjectKind::FILE, digest: [40; 16] };
     objects.keep(KeptObjectRow { id, object: unseen, ..row(fresh, 5) }, None).await.unwrap();
     let listed = async |after: Option<u8>, oldest_first: bool, label: Option<&str>| {
-        let page = ObjectListQuery {
-            owner: owner(fresh),
-            kind: StoredObjectKind::FILE,
-            label: label.map(str::to_owned),
-            after: after.map(|number| row(fresh, number).id),
-            oldest_first,
-            limit: 4,
-        };
+        let (label, after) = (label.map(str::to_owned), after.map(|number| row(fresh, number).id));
+        let (owner, kind) = (owner(fresh), StoredObjectKind::FILE);
+        let page = ObjectListQuery { owner, kind, label, after, oldest_first, limit: 4 };
         let rows = objects.list(page, NOW).await.unwrap();
         rows.iter().map(|row| row.id.digest[0]).collect::<Vec<_>>()
     };
@@ -89,15 +83,8 @@ pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
 
 pub async fn a_thing_asks_for_its_job_once_and_ends_in_its_time(fresh: &Fresh) {
     let objects = fresh.store.kept_objects();
-    let job = |number: u8| NewJob {
-        kind: "batch",
-        workspace: fresh.founding.workspace.id,
-        name: Some(row(fresh, number).id.to_string()),
-        payload: Json::Null,
-        run_unix_ms: NOW,
-        every_ms: None,
-        unix_ms: NOW,
-    };
+    let workspace = fresh.founding.workspace.id;
+    let job = |number: u8| new_job("batch", workspace, Some(row(fresh, number).id.to_string()));
     let before = fresh.store.jobs().counts().await.unwrap();
     for number in [7, 8, 7] {
         objects.keep(row(fresh, number), Some(job(number))).await.unwrap();
@@ -180,14 +167,8 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     assert_eq!(known(1, NOW).await, None);
     let hidden = known(1, 0).await.unwrap();
     assert_eq!((hidden.list_entry.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
-    let page = ObjectListQuery {
-        owner,
-        kind: StoredObjectKind::VIDEO,
-        label: None,
-        after: None,
-        oldest_first: false,
-        limit: 9,
-    };
+    let kind = StoredObjectKind::VIDEO;
+    let page = ObjectListQuery { owner, kind, label: None, after: None, oldest_first: false, limit: 9 };
     let listed = objects.list(page, NOW).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [video(2, "").id]);
     let by = TraceId::new(NOW, bytes(10));

@@ -69,8 +69,7 @@ pub async fn a_turn_is_found_once_by_any_of_its_calls(fresh: &Fresh) {
 
 pub async fn another_workspace_or_project_finds_no_turn(fresh: &Fresh) {
     keep(fresh, turn(fresh, 1), &[101]).await;
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     assert_eq!(find(fresh, TurnLookup { workspace: other.workspace.id, ..lookup(fresh, &[101]) }).await, []);
     assert_eq!(find(fresh, TurnLookup { project: other.project.id, ..lookup(fresh, &[101]) }).await, []);
 }
@@ -117,8 +116,7 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     assert_eq!(turns.expire(over, 100).await.unwrap(), 1);
     assert_eq!(turns.expire(over, 100).await.unwrap(), 0);
     assert_eq!(find(fresh, TurnLookup { now_unix_ms: NOW, ..late }).await, [turn(fresh, 4)]);
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let (workspace, project) = (other.workspace.id, other.project.id);
     keep(fresh, KeptTurnRow { workspace, project, ..turn(fresh, 9) }, &[109]).await;
     let scope = |what| PurgeScope::of(fresh.founding.workspace.id, what);

@@ -16,23 +16,16 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
-    conflict(
-        nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await,
-        "name_taken",
-    );
-    let learned = nodes
-        .record_observation(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"]))
-        .await
-        .unwrap();
+    let same_name = NodeRow { name: made.name.clone(), ..node(workspace, 6) };
+    conflict(nodes.create(same_name, act()).await, "name_taken");
+    let observe = |found| nodes.record_observation(workspace, made.id, made.base_url.clone(), found);
+    let learned = observe(seen(5, &["qwen3"])).await.unwrap();
     assert!(learned.version > made.version);
     assert_eq!(learned.row.models(), ["qwen3"]);
-    let same = nodes
-        .record_observation(workspace, made.id, made.base_url.clone(), seen(6, &["qwen3"]))
-        .await
-        .unwrap();
+    let same = observe(seen(6, &["qwen3"])).await.unwrap();
     assert_eq!((same.version, same.row.last_seen_unix_ms), (learned.version, Some(6)), "only the time");
     let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
-    let away = nodes.record_observation(workspace, made.id, made.base_url.clone(), away).await.unwrap().row;
+    let away = observe(away).await.unwrap().row;
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
     assert_eq!(away.models(), ["qwen3"], "what it serves is not forgotten");
     let drained = NodeRow { draining: true, declared_models: Some(vec!["mine".into()]), ..away };
@@ -44,20 +37,13 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
 pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
-    let probed = ProbeResult {
-        unix_ms: 3,
-        model: None,
-        error: None,
-        findings: vec![ServerFeature::NullContent.is(false, 3)],
-    };
+    let findings = vec![ServerFeature::NullContent.is(false, 3)];
+    let probed = ProbeResult { unix_ms: 3, model: None, error: None, findings };
     let written =
         nodes.record_probe(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
     assert_eq!(written.row.server.probed.as_ref(), Some(&probed));
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), written.row);
-    let change = fresh.store.source().load().await.unwrap();
-    let entry =
-        change.workspaces.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone());
-    assert!(entry.unwrap().nodes[0].quirks.lacks(ServerFeature::NullContent));
+    assert!(fresh.entry().await.nodes[0].quirks.lacks(ServerFeature::NullContent));
     let moved = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..written.row };
     let moved = nodes.replace((moved, Some(None)), None, act()).await.unwrap().row;
     assert_eq!(moved.server.probed, None);

@@ -4,7 +4,7 @@ use domain::*;
 use store::{HookSecretRow, PolicyRow};
 
 use crate::Fresh;
-use crate::samples::{act, bytes, conflict, founding, missing, project, secret};
+use crate::samples::{act, bytes, conflict, missing, project, secret};
 
 pub fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow {
     PolicyRow {
@@ -108,8 +108,7 @@ pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {
     let first = policies.create(policy(workspace, other.id, 1), act()).await.unwrap().row;
     let taken = conflict(policies.create(policy(workspace, other.id, 2), act()).await, "policy_exists");
     assert_eq!(taken, Some(first.id.to_string()));
-    let theirs = founding(9);
-    fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    let theirs = fresh.workspace(9).await;
     missing(policies.create(policy(workspace, theirs.project.id, 3), act()).await);
     missing(policies.get(theirs.workspace.id, first.id).await);
     fresh.store.projects().delete(workspace, other.id, None, act()).await.unwrap();
@@ -128,7 +127,6 @@ pub async fn a_workspace_has_one_policy_beside_those_of_its_projects(fresh: &Fre
     policies.delete(workspace, first.id, None, act()).await.unwrap();
     policies.create(of_workspace(4), act()).await.unwrap();
     // Another workspace has its own.
-    let theirs = founding(9);
-    fresh.store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    let theirs = fresh.workspace(9).await;
     policies.create(PolicyRow { workspace: theirs.workspace.id, ..of_workspace(5) }, act()).await.unwrap();
 }

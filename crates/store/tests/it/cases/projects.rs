@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{Principal, StoredObjectKind, TraceId};
-use store::{Page, StoreError};
+use store::StoreError;
 
 use crate::Fresh;
 use crate::samples::*;
@@ -27,8 +27,7 @@ pub async fn a_name_is_taken_once_in_a_workspace_and_free_in_another(fresh: &Fre
     let same_name = store::ProjectRow { name: first.name.clone(), ..project(workspace, 8) };
     let taken = conflict(fresh.store.projects().create(same_name, act()).await, "name_taken");
     assert_eq!(taken, Some(first.id.to_string()));
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let there = store::ProjectRow { name: first.name, ..project(other.workspace.id, 9) };
     fresh.store.projects().create(there, act()).await.unwrap();
     conflict(fresh.store.projects().create(project(founding(3).workspace.id, 10), act()).await, "referenced");
@@ -57,15 +56,7 @@ pub async fn what_is_not_booked_yet_keeps_its_project_and_its_credential(fresh: 
     let credential = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
     let account = store.accounts().create(account(6), act()).await.unwrap().row;
     let project = store.projects().create(project(workspace, 7), act()).await.unwrap().row.id;
-    let job = |kind, name: String| store::NewJob {
-        kind,
-        workspace,
-        name: Some(name),
-        payload: store::Json::Null,
-        run_unix_ms: NOW,
-        every_ms: None,
-        unix_ms: NOW,
-    };
+    let job = |kind, name: String| new_job(kind, workspace, Some(name));
     let made = |number, kind, created_by| {
         let mut row = super::kept_objects::video(fresh, number, "{}");
         (row.id.kind, row.owner.project, row.object.created_by) = (kind, project, created_by);
@@ -117,15 +108,12 @@ pub async fn pages_hold_every_project_once(fresh: &Fresh) {
     for number in 100..107 {
         projects.create(project(workspace, number), act()).await.unwrap();
     }
-    let (mut seen, mut page, mut pages) = (BTreeSet::new(), Page::first(3), 0);
-    loop {
-        let listed = projects.list(workspace, page.clone()).await.unwrap();
-        assert!(listed.rows.iter().all(|row| seen.insert(row.id)));
+    let mut pages = 0;
+    let rows = all(3, async |page| {
         pages += 1;
-        match listed.next {
-            Some(after) => page.after = Some(after),
-            None => break,
-        }
-    }
-    assert_eq!((seen.len(), pages), (8, 3));
+        projects.list(workspace, page).await
+    });
+    let rows = rows.await;
+    let seen: BTreeSet<_> = rows.iter().map(|row| row.id).collect();
+    assert_eq!((rows.len(), seen.len(), pages), (8, 8, 3));
 }

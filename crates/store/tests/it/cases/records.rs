@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use domain::{MeterRecord, Outcome, TraceId};
 use filter::Filter;
 use ledger::{DrainBatch, JournalPosition};
-use store::{Page, RequestFilter, UsageFilter, UsageQuery, Window};
+use store::{Page, RequestFilter};
 
 use crate::Fresh;
-use crate::samples::{NOW, bytes, founding, missing, record, settled, workspace_id};
+use crate::samples::{NOW, all, bytes, founding, missing, record, settled, workspace_id};
 
 fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
@@ -20,31 +20,10 @@ pub async fn put_behind(fresh: &Fresh, core: u32, offset: u64, records: Vec<Mete
     fresh.store.record_sink().apply(batch).await.unwrap();
 }
 
-async fn listed(fresh: &Fresh, limit: u32) -> Vec<TraceId> {
-    let (mut page, mut order) = (Page::first(limit), Vec::new());
-    loop {
-        let listed =
-            fresh.store.records().requests(fresh.founding.workspace.id, Default::default(), page.clone());
-        let listed = listed.await.unwrap();
-        order.extend(listed.rows.iter().map(|row| row.trace));
-        match listed.next {
-            Some(after) => page.after = Some(after),
-            None => return order,
-        }
-    }
-}
-
-async fn every(fresh: &Fresh, limit: u32) -> Vec<MeterRecord> {
-    let (mut page, mut found) = (Page::first(limit), Vec::new());
-    loop {
-        let listed =
-            fresh.store.records().every_record(fresh.founding.workspace.id, page.clone()).await.unwrap();
-        found.extend(listed.rows);
-        match listed.next {
-            Some(after) => page.after = Some(after),
-            None => return found,
-        }
-    }
+async fn listed(fresh: &Fresh, filter: &RequestFilter, limit: u32) -> Vec<TraceId> {
+    let (records, workspace) = (fresh.store.records(), fresh.founding.workspace.id);
+    let rows = all(limit, async |page| records.requests(workspace, filter.clone(), page).await).await;
+    rows.iter().map(|row| row.trace).collect()
 }
 
 pub async fn put(fresh: &Fresh, records: Vec<MeterRecord>) {
@@ -54,9 +33,8 @@ pub async fn put(fresh: &Fresh, records: Vec<MeterRecord>) {
 
 pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     let sink = fresh.store.record_sink();
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     assert_eq!(sink.position(3).await.unwrap(), None);
-    let records = settled((0..100).map(|number| record(workspace, project, number)));
+    let records = settled((0..100).map(|number| fresh.record(number)));
     let upto = JournalPosition { epoch: u64::MAX - 1, segment: 7, offset: 99 };
     let batch = DrainBatch { core: 3, upto, records };
     sink.apply(batch.clone()).await.unwrap();
@@ -64,11 +42,8 @@ pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     assert_eq!(sink.position(3).await.unwrap(), Some(upto));
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 100);
     fresh.store.commit_faults().script([store::fixtures::CommitFault::Refused]);
-    let next = DrainBatch {
-        records: settled([record(workspace, project, 500)]),
-        upto: JournalPosition { offset: 100, ..upto },
-        core: 3,
-    };
+    let upto_next = JournalPosition { offset: 100, ..upto };
+    let next = DrainBatch { records: settled([fresh.record(500)]), upto: upto_next, core: 3 };
     sink.apply(next.clone()).await.unwrap_err();
     assert_eq!(sink.position(3).await.unwrap(), Some(upto), "neither without the other");
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 100);
@@ -81,8 +56,8 @@ pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
 }
 
 pub async fn a_record_reads_back_whole_and_only_in_its_workspace(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let settled = record(workspace, project, 5);
+    let workspace = fresh.founding.workspace.id;
+    let settled = fresh.record(5);
     put(fresh, vec![settled.clone()]).await;
     let records = fresh.store.records();
     assert_eq!(records.request(workspace, settled.trace).await.unwrap(), settled);
@@ -92,37 +67,34 @@ pub async fn a_record_reads_back_whole_and_only_in_its_workspace(fresh: &Fresh) 
 
 pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let mut records: Vec<_> = (0..25).map(|number| record(workspace, project, number)).collect();
+    let mut records: Vec<_> = (0..25).map(|number| fresh.record(number)).collect();
     records[3].outcome = Outcome::Failed;
     records[3].status = 502;
     records[4].resolved_model = "meta-llama/x".into();
     records[4].requested_model = "x".into();
     put(fresh, records.clone()).await;
     put(fresh, vec![record(founding(2).workspace.id, project, 99)]).await;
-    let (mut page, mut seen, mut order) = (Page::first(10), BTreeSet::new(), Vec::new());
-    loop {
-        let listed =
-            fresh.store.records().requests(workspace, RequestFilter::default(), page.clone()).await.unwrap();
-        order.extend(listed.rows.iter().map(|row| row.trace));
+    let (mut seen, mut read_so_far) = (BTreeSet::new(), 0);
+    let rows = all(10, async |page| {
+        let page = fresh.store.records().requests(workspace, RequestFilter::default(), page).await.unwrap();
+        read_so_far += page.rows.len() as u64;
         // Records that arrive meanwhile are newer, and shift no page.
-        put(fresh, vec![record(workspace, project, 1_000 + order.len() as u64)]).await;
-        match listed.next {
-            Some(after) => page.after = Some(after),
-            None => break,
-        }
-    }
+        put(fresh, vec![fresh.record(1_000 + read_so_far)]).await;
+        Ok(page)
+    });
+    let order: Vec<_> = rows.await.iter().map(|row| row.trace).collect();
     assert!(order.iter().rev().is_sorted() && order.iter().all(|trace| seen.insert(*trace)));
     assert_eq!(order.len(), 25);
     let count = async |filter: RequestFilter| {
         fresh.store.records().requests(workspace, filter, Page::first(1_000)).await.unwrap().rows.len()
     };
-    let all = count(RequestFilter::default()).await;
+    let every = count(RequestFilter::default()).await;
     assert_eq!(count(RequestFilter { status: Some(502), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { outcome: Some(Outcome::Failed), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("x".into()), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("meta-llama/x".into()), ..Default::default() }).await, 1);
     let profile = Some("managed_provider".into());
-    assert_eq!(count(RequestFilter { profile, ..Default::default() }).await, all);
+    assert_eq!(count(RequestFilter { profile, ..Default::default() }).await, every);
     assert_eq!(count(RequestFilter { profile: Some("byok".into()), ..Default::default() }).await, 0);
     let by = async |text: &str| {
         let terms = Filter::parse(text).unwrap().terms;
@@ -131,29 +103,20 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     let key = records[0].key.unwrap();
     for (text, expected) in [
         ("status:error", 1),
-        ("-status:error", all - 1),
+        ("-status:error", every - 1),
         ("model:meta-llama/*", 1),
-        ("mode:mi region:eu cost:0.0000015", all),
+        ("mode:mi region:eu cost:0.0000015", every),
         ("cost:>0.0000015", 0),
-        ("input:120 output:>=35 cached:<=20 attempts:1", all),
-        (&format!("key:{key} project:{project}"), all),
-        ("latency:>1us -tag:x", all),
+        ("input:120 output:>=35 cached:<=20 attempts:1", every),
+        (&format!("key:{key} project:{project}"), every),
+        ("latency:>1us -tag:x", every),
     ] {
         assert_eq!(by(text).await, expected, "{text}");
     }
-    let since = Some(records[20].started_unix_ms);
-    let until = Some(records[22].started_unix_ms);
-    assert_eq!(
-        count(RequestFilter { since_unix_ms: since, until_unix_ms: until, ..Default::default() }).await,
-        2
-    );
-    let row = fresh
-        .store
-        .records()
-        .requests(workspace, RequestFilter { status: Some(502), ..Default::default() }, Page::default())
-        .await
-        .unwrap()
-        .rows;
+    let [since_unix_ms, until_unix_ms] = [20, 22].map(|number| Some(records[number].started_unix_ms));
+    assert_eq!(count(RequestFilter { since_unix_ms, until_unix_ms, ..Default::default() }).await, 2);
+    let refused = RequestFilter { status: Some(502), ..Default::default() };
+    let row = fresh.store.records().requests(workspace, refused, Page::default()).await.unwrap().rows;
     assert_eq!((row[0].principal, row[0].region.as_deref()), (records[3].principal, Some("eu")));
     assert_eq!((row[0].sums.input_tokens, row[0].sums.output_tokens, row[0].sums.failed), (120, 35, 1));
     assert_eq!((row[0].latency_us, row[0].first_byte_us), (2_000, Some(900)));
@@ -161,8 +124,8 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
 
 /// Cores drain in parallel, and a long exchange settles among younger ones: rows overlap in every way.
 pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let mut records: Vec<_> = (0..400).map(|number| record(workspace, project, number)).collect();
+    let workspace = fresh.founding.workspace.id;
+    let mut records: Vec<_> = (0..400).map(|number| fresh.record(number)).collect();
     let stride = |from: usize, step: usize| records.iter().skip(from).step_by(step).cloned();
     put_behind(fresh, 0, 1, stride(0, 4).collect()).await;
     put_behind(fresh, 1, 1, stride(1, 4).rev().collect()).await;
@@ -172,64 +135,56 @@ pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
     }
     put_behind(fresh, 1, 2, stride(3, 4).take(99).collect()).await;
     for limit in [7, 100, 1_000] {
-        assert_eq!(every(fresh, limit).await, records, "{limit}");
+        let read = all(limit, async |page| fresh.store.records().every_record(workspace, page).await);
+        assert_eq!(read.await, records, "{limit}");
     }
     let newest_first: Vec<_> = records.iter().rev().map(|record| record.trace).collect();
     for limit in [1, 33, 1_000] {
-        assert_eq!(listed(fresh, limit).await, newest_first, "{limit}");
+        assert_eq!(listed(fresh, &RequestFilter::default(), limit).await, newest_first, "{limit}");
     }
     for settled in &mut records {
         assert_eq!(fresh.store.records().request(workspace, settled.trace).await.unwrap(), *settled);
     }
-    missing(fresh.store.records().request(workspace, record(workspace, project, 401).trace).await);
+    missing(fresh.store.records().request(workspace, fresh.record(401).trace).await);
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 400);
 }
 
 /// Between two pages, records arrive that are older and newer than the cursor, and small rows are merged into
 /// large ones.
 pub async fn pages_stay_whole_whatever_comes_in_between(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let even = |number: u64| record(workspace, project, number * 2);
+    let workspace = fresh.founding.workspace.id;
+    let even = |number: u64| fresh.record(number * 2);
     for number in 0..200 {
         put_behind(fresh, 0, number + 1, vec![even(number)]).await;
     }
-    let (mut page, mut order, mut offset) = (Page::first(13), Vec::new(), 1_000);
-    loop {
-        let listed = fresh.store.records().requests(workspace, RequestFilter::default(), page.clone());
-        let listed = listed.await.unwrap();
-        order.extend(listed.rows.iter().map(|row| row.trace));
+    let mut offset = 1_000;
+    let rows = all(13, async |page| {
+        let page = fresh.store.records().requests(workspace, RequestFilter::default(), page).await;
         for odd in [offset - 999, 10_001 + offset] {
             offset += 2;
-            put_behind(fresh, 0, offset, vec![record(workspace, project, odd)]).await;
+            put_behind(fresh, 0, offset, vec![fresh.record(odd)]).await;
         }
-        match listed.next {
-            Some(after) => page.after = Some(after),
-            None => break,
-        }
-    }
+        page
+    });
+    let order: Vec<_> = rows.await.iter().map(|row| row.trace).collect();
     assert!(order.is_sorted_by(|one, next| one > next), "newest first, and each once");
     let seen: BTreeSet<_> = order.into_iter().collect();
     assert!((0..200).all(|number| seen.contains(&even(number).trace)), "what was there is told");
 }
 
 async fn requests_summed(fresh: &Fresh) -> u64 {
-    let window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
-    let workspace = fresh.founding.workspace.id;
-    let query =
-        UsageQuery { workspace, window, group_by: vec![], interval: None, filter: UsageFilter::default() };
-    let rows = fresh.store.records().usage(query).await.unwrap();
+    let rows = fresh.store.records().usage(super::usage::query(fresh, &[])).await.unwrap();
     rows.first().map_or(0, |row| row.sums.requests)
 }
 
 /// Whatever the drainer or a recovery repeats, records and sums have it once.
 pub async fn what_may_come_again_is_counted_once(fresh: &Fresh) {
     use store::fixtures::CommitFault::{AnswerLost, Refused};
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let sink = fresh.store.record_sink();
     let batch = |epoch, offset, numbers: std::ops::Range<u64>| DrainBatch {
         core: 0,
         upto: at(epoch, offset),
-        records: settled(numbers.map(|number| record(workspace, project, number))),
+        records: settled(numbers.map(|number| fresh.record(number))),
     };
     let count = async || {
         let count = fresh.store.records().record_count().await.unwrap();
@@ -284,10 +239,10 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
 /// Months of requests of which few match: by each filter, in pages, and by fields that are not dimensions of
 /// the sums. What no group can narrow is searched range by range, and each match is found once.
 pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let workspace = fresh.founding.workspace.id;
     let is_wanted = |number: u64| [1, 6_001, 11_999].contains(&number);
     let one = |number: u64| {
-        let mut record = record(workspace, project, number);
+        let mut record = fresh.record(number);
         record.usage.output = if is_wanted(number) { 5_000 } else { 30 };
         record
     };
@@ -317,12 +272,11 @@ pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
 
 /// Half an hour apart, with a rare kind now and then.
 fn with_rare_ones(fresh: &Fresh) -> Vec<MeterRecord> {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = 3_600_000;
     (0..3_000_u64)
         .map(|number| {
             let started = NOW + number * hour / 2;
-            let like = record(workspace, project, number);
+            let like = fresh.record(number);
             MeterRecord {
                 trace: TraceId::new(started, bytes(number)),
                 started_unix_ms: started,
@@ -339,11 +293,11 @@ fn with_rare_ones(fresh: &Fresh) -> Vec<MeterRecord> {
 }
 
 pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
-    let all = with_rare_ones(fresh);
-    for (offset, some) in (1..).zip(all.chunks(250)) {
+    let every = with_rare_ones(fresh);
+    for (offset, some) in (1..).zip(every.chunks(250)) {
         put_behind(fresh, 0, offset, some.to_vec()).await;
     }
-    let since = |number: usize| Some(all[number].started_unix_ms);
+    let since = |number: usize| Some(every[number].started_unix_ms);
     let is = RequestFilter::default;
     let cases = [
         RequestFilter { status: Some(502), ..is() },
@@ -375,20 +329,12 @@ pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
                     .is_none_or(|model| *model == record.requested_model || *model == record.resolved_model)
         };
         let expected: Vec<_> =
-            all.iter().rev().filter(within).filter(wanted).map(|record| record.trace).collect();
+            every.iter().rev().filter(within).filter(wanted).map(|record| record.trace).collect();
         for limit in [2, 1_000] {
             if limit < 10 && expected.len() > 100 {
                 continue;
             }
-            let (mut page, mut found) = (Page::first(limit), Vec::new());
-            loop {
-                let listed =
-                    fresh.store.records().requests(fresh.founding.workspace.id, filter.clone(), page.clone());
-                let listed = listed.await.unwrap();
-                found.extend(listed.rows.iter().map(|row| row.trace));
-                let Some(after) = listed.next else { break };
-                page.after = Some(after);
-            }
+            let found = listed(fresh, &filter, limit).await;
             assert!(found == expected, "{filter:?} by {limit}: {} of {}", found.len(), expected.len());
         }
     }

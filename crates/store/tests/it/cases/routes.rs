@@ -4,7 +4,7 @@ use domain::*;
 use store::{Noted, Page, Premise, RouteRow, StoreError};
 
 use crate::Fresh;
-use crate::samples::{account, act, conflict, credential, founding, missing, route};
+use crate::samples::{account, act, conflict, credential, missing, route};
 
 pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
@@ -67,12 +67,8 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
     let second = routes.create(route(workspace, 6, scope("openai/")), act()).await.unwrap().row;
     let clash = RouteRow { spec: first.spec.clone(), ..second.clone() };
     assert!(matches!(routes.replace(clash, None, act()).await, Err(StoreError::Conflict { .. })));
-    routes
-        .replace(RouteRow { spec: first.spec.clone(), ..first.clone() }, Some(first.version), act())
-        .await
-        .unwrap();
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    routes.replace(first.clone(), Some(first.version), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     routes.create(route(other.workspace.id, 8, scope("openai/gpt-4o")), act()).await.unwrap();
     routes.delete(workspace, first.id, None, act()).await.unwrap();
     routes.create(route(workspace, 9, scope("openai/gpt-4o")), act()).await.unwrap();
@@ -113,16 +109,14 @@ pub async fn every_save_of_a_route_is_a_version(fresh: &Fresh) {
     assert_eq!((versions[0].number, &versions[0].spec), (saves + 1, &latest.spec));
     assert_eq!(versions.last().unwrap().number, 2);
     assert!(versions.iter().all(|version| version.saved_by.as_deref() == Some(act().actor.as_str())));
-    let other = founding(2);
-    store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     assert_eq!(missing(store.route_versions().list(other.workspace.id, made.id).await), "route");
     store.routes().delete(workspace, made.id, None, act()).await.unwrap();
     assert_eq!(missing(store.route_versions().list(workspace, made.id).await), "route");
 }
 
 pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let theirs =
         fresh.store.credentials().create(credential(other.workspace.id, 5), act()).await.unwrap().row;
     let mine = fresh.founding.workspace.id;
@@ -152,8 +146,7 @@ pub async fn a_change_is_written_on_the_rules_it_was_checked_against(fresh: &Fre
 
     // What others have isn't part of the rules; the operator's accounts are.
     let version = store.feed().version().await.unwrap();
-    let theirs = founding(2);
-    store.workspaces().create(theirs.clone(), act()).await.unwrap();
+    let theirs = fresh.workspace(2).await;
     routes.create(route(theirs.workspace.id, 8, RouteScope::default()), act()).await.unwrap();
     routes.create(route(workspace, 7, scope("a/b")), act().on(Some(premise(version)))).await.unwrap();
     let version = store.feed().version().await.unwrap();

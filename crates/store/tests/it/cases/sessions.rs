@@ -96,14 +96,10 @@ fn event(fresh: &Fresh, number: u64) -> NewEvent {
     }
 }
 
-async fn append(
-    fresh: &Fresh,
-    at: &SessionRow,
-    branch: BranchId,
-    expected: Expected,
-    new: Vec<NewEvent>,
-) -> Appended {
-    fresh.store.sessions().append(at.workspace, at.id, branch, expected, new).await.unwrap()
+/// Adds an event to a session's first branch.
+async fn append(fresh: &Fresh, at: &SessionRow, expected: Expected, number: u64) -> Appended {
+    let (sessions, new) = (fresh.store.sessions(), vec![event(fresh, number)]);
+    sessions.append(at.workspace, at.id, at.default_branch, expected, new).await.unwrap()
 }
 
 async fn contents(fresh: &Fresh, workspace: WorkspaceId, numbers: &[u64]) -> Vec<u64> {
@@ -119,15 +115,13 @@ async fn contents(fresh: &Fresh, workspace: WorkspaceId, numbers: &[u64]) -> Vec
 
 pub async fn of_many_writers_at_once_one_wins(fresh: &Fresh) {
     let session = open(fresh, 1, None).await;
-    append(fresh, &session, session.default_branch, Expected::default(), vec![event(fresh, 1)]).await;
+    append(fresh, &session, Expected::default(), 1).await;
     let expected = Expected { version: Some(1), head: Some(Some(event_id(1))) };
     let writers = (10..60).map(|number| {
         let (store, session, new) = (fresh.store.clone(), session.clone(), vec![event(fresh, number)]);
         tokio::spawn(async move {
-            store
-                .sessions()
-                .append(session.workspace, session.id, session.default_branch, expected, new)
-                .await
+            let (workspace, id, branch) = (session.workspace, session.id, session.default_branch);
+            store.sessions().append(workspace, id, branch, expected, new).await
         })
     });
     let (mut won, mut lost) = (0, 0);
@@ -150,8 +144,7 @@ pub async fn of_many_writers_at_once_one_wins(fresh: &Fresh) {
     // The last event counts as well as the version.
     for head in [None, Some(event_id(1))] {
         let expected = Expected { version: Some(2), head: Some(head) };
-        let appended =
-            append(fresh, &session, session.default_branch, expected, vec![event(fresh, 70)]).await;
+        let appended = append(fresh, &session, expected, 70).await;
         assert!(matches!(appended, Appended::Conflict(_)), "{appended:?}");
     }
 }
@@ -180,12 +173,10 @@ pub async fn forks_share_their_history(fresh: &Fresh) {
         } else {
             let (id, history) = &mut model[at];
             let new: Vec<_> = (0..=random(3)).map(|more| event(fresh, number + more as u64)).collect();
-            let expected = Expected {
-                version: Some(history.len() as u64),
-                head: Some(history.last().map(|n| event_id(*n))),
-            };
+            let head = Some(history.last().map(|n| event_id(*n)));
+            let expected = Expected { version: Some(history.len() as u64), head };
             let count = new.len() as u64;
-            let appended = append(fresh, &session, *id, expected, new).await;
+            let appended = sessions.append(session.workspace, session.id, *id, expected, new).await.unwrap();
             assert!(matches!(appended, Appended::Done(..)), "{appended:?}");
             history.extend(number..number + count);
             number += count;
@@ -196,36 +187,28 @@ pub async fn forks_share_their_history(fresh: &Fresh) {
         let found = sessions.branch(session.workspace, session.id, *id).await.unwrap();
         for (after, most) in [(0, 1_000), (3, 1_000), (history.len() as u64, 10), (1, 4)] {
             let events = sessions.events(session.workspace, found.clone(), after, most).await.unwrap();
-            let expected: Vec<_> =
-                history.iter().skip(after as usize).take(most as usize).map(|n| event_id(*n)).collect();
-            let ids: Vec<_> = events.iter().map(|event| event.id).collect();
-            assert_eq!(ids, expected, "{id} after {after}");
-            let versions: Vec<_> = events.iter().map(|event| event.version).collect();
-            assert!(versions.iter().copied().eq((after + 1..).take(events.len())), "{versions:?}");
-            let parents = events.iter().skip(1).map(|event| event.parent);
-            assert!(
-                parents.eq(events.iter().map(|event| Some(event.id)).take(events.len().saturating_sub(1)))
-            );
+            let wanted = history.iter().skip(after as usize).take(most as usize).map(|n| event_id(*n));
+            let expected: Vec<_> = wanted.zip(after + 1..).collect();
+            let found: Vec<_> = events.iter().map(|event| (event.id, event.version)).collect();
+            assert_eq!(found, expected, "{id} after {after}");
+            assert!(events.windows(2).all(|pair| pair[1].parent == Some(pair[0].id)));
         }
     }
     let beyond = Some(ForkPoint { branch: session.default_branch, version: 1_000 });
-    let refused =
-        sessions.fork(session.workspace, BranchRow { forked_from: beyond, ..branch(session.id, 900) }, act());
-    conflict(refused.await, "fork_beyond_branch");
+    let beyond = BranchRow { forked_from: beyond, ..branch(session.id, 900) };
+    conflict(sessions.fork(session.workspace, beyond, act()).await, "fork_beyond_branch");
 }
 
 pub async fn content_ends_with_what_holds_it(fresh: &Fresh) {
     let (workspace, sessions) = (fresh.founding.workspace.id, fresh.store.sessions());
     let (kept, ended) = (open(fresh, 1, None).await, open(fresh, 2, Some(MINUTE)).await);
     for (session, number) in [(&kept, 1), (&ended, 2)] {
-        append(fresh, session, session.default_branch, Expected::default(), vec![event(fresh, number)]).await;
+        append(fresh, session, Expected::default(), number).await;
     }
     let artifacts = fresh.store.artifacts();
     for (number, until_unix_ms) in [(3, None), (4, Some(NOW + MINUTE)), (5, None)] {
-        artifacts
-            .create(artifact(fresh, number, until_unix_ms), content(fresh, number), act())
-            .await
-            .unwrap();
+        let row = artifact(fresh, number, until_unix_ms);
+        artifacts.create(row, content(fresh, number), act()).await.unwrap();
     }
     let all = [1, 2, 3, 4, 5];
     assert_eq!(contents(fresh, workspace, &all).await, all);
@@ -277,6 +260,17 @@ fn artifact(fresh: &Fresh, number: u64, until_unix_ms: Option<u64>) -> ArtifactR
     }
 }
 
+fn closing(session: &SessionRow, ttl_ms: Option<u64>) -> SessionChange {
+    SessionChange {
+        name: "closed".into(),
+        end_user: None,
+        metadata: BTreeMap::new(),
+        status: SessionStatus::Archived,
+        default_branch: session.default_branch,
+        ttl_ms,
+    }
+}
+
 pub async fn a_session_is_read_changed_archived_and_foreign_to_others(fresh: &Fresh) {
     let (session, sessions) = (open(fresh, 1, None).await, fresh.store.sessions());
     let workspace = session.workspace;
@@ -284,22 +278,10 @@ pub async fn a_session_is_read_changed_archived_and_foreign_to_others(fresh: &Fr
     let other = WorkspaceId::new(NOW, [9; 10]);
     assert_eq!(missing(sessions.get(other, session.id, NOW).await), "session");
     assert_eq!(missing(sessions.delete(other, session.id, None, act()).await), "session");
-    let event_of_others = sessions.append(
-        other,
-        session.id,
-        session.default_branch,
-        Expected::default(),
-        vec![event(fresh, 9)],
-    );
+    let (branch, new) = (session.default_branch, vec![event(fresh, 9)]);
+    let event_of_others = sessions.append(other, session.id, branch, Expected::default(), new);
     assert_eq!(missing(event_of_others.await), "branch");
-    let change = SessionChange {
-        name: "closed".into(),
-        end_user: None,
-        metadata: BTreeMap::new(),
-        status: SessionStatus::Archived,
-        default_branch: session.default_branch,
-        ttl_ms: Some(MINUTE),
-    };
+    let change = closing(&session, Some(MINUTE));
     let stale = sessions.change(workspace, session.id, change.clone(), Some(7), act()).await;
     assert!(matches!(stale, Err(StoreError::Precondition { current: 1, .. })), "{stale:?}");
     let act_of_change = act();
@@ -307,39 +289,22 @@ pub async fn a_session_is_read_changed_archived_and_foreign_to_others(fresh: &Fr
     let changed = sessions.change(workspace, session.id, change, Some(1), act_of_change).await.unwrap();
     assert_eq!((changed.version, changed.until_unix_ms), (2, until_unix_ms));
     assert_eq!(sessions.get(workspace, session.id, NOW).await.unwrap(), changed);
-    let closed =
-        append(fresh, &session, session.default_branch, Expected::default(), vec![event(fresh, 1)]).await;
-    assert_eq!(closed, Appended::Archived);
+    assert_eq!(append(fresh, &session, Expected::default(), 1).await, Appended::Archived);
 }
 
 pub async fn sessions_are_listed_and_their_snapshots_read_back(fresh: &Fresh) {
     let (session, sessions) = (open(fresh, 1, None).await, fresh.store.sessions());
     let workspace = session.workspace;
     let other = WorkspaceId::new(NOW, [9; 10]);
-    let archived = SessionChange {
-        name: "closed".into(),
-        end_user: None,
-        metadata: BTreeMap::new(),
-        status: SessionStatus::Archived,
-        default_branch: session.default_branch,
-        ttl_ms: None,
-    };
-    sessions.change(workspace, session.id, archived, None, act()).await.unwrap();
+    sessions.change(workspace, session.id, closing(&session, None), None, act()).await.unwrap();
     open(fresh, 2, None).await;
+    let (project, is_warm) = (Some(session.project), Some(false));
     for (filter, expected) in [
         (SessionFilter::default(), 2),
         (SessionFilter { status: Some(SessionStatus::Active), ..Default::default() }, 1),
         (SessionFilter { end_user: Some("user 2".into()), ..Default::default() }, 1),
         (SessionFilter { end_user: Some("user 1".into()), ..Default::default() }, 0),
-        (
-            SessionFilter {
-                project: Some(session.project),
-                status: Some(SessionStatus::Archived),
-                end_user: None,
-                is_warm: Some(false),
-            },
-            1,
-        ),
+        (SessionFilter { project, status: Some(SessionStatus::Archived), end_user: None, is_warm }, 1),
     ] {
         let listed = sessions.list(workspace, filter.clone(), NOW, Page::default()).await.unwrap();
         assert_eq!(listed.rows.len(), expected, "{filter:?}");
@@ -362,11 +327,11 @@ pub async fn sessions_are_listed_and_their_snapshots_read_back(fresh: &Fresh) {
 /// More requests than a page of records has, and some of them drained twice.
 pub async fn a_session_s_usage_is_the_sum_of_all_its_requests(fresh: &Fresh) {
     const REQUESTS: u64 = 10_500;
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let workspace = fresh.founding.workspace.id;
     let (one, other) = (open(fresh, 1, None).await.id, open(fresh, 2, None).await.id);
     let gone = SessionId::new(NOW, of(1, 3));
     let of_session = |number: u64, session: SessionId| {
-        let mut record = record(workspace, project, number);
+        let mut record = fresh.record(number);
         record.extras.session = Some(session);
         if number.is_multiple_of(2) {
             record.outcome = Outcome::Failed;
@@ -381,20 +346,17 @@ pub async fn a_session_s_usage_is_the_sum_of_all_its_requests(fresh: &Fresh) {
     put(0, 0..6_000).await;
     put(0, 0..6_000).await;
     put(1, 6_000..REQUESTS).await;
-    let others =
-        vec![of_session(20_001, other), of_session(20_002, gone), record(workspace, project, 20_003)];
+    let others = vec![of_session(20_001, other), of_session(20_002, gone), fresh.record(20_003)];
     put_behind(fresh, 2, 1, others).await;
     let expected = |requests: u64, failed| {
         let cost = |each: i64| Nanos(each * i64::try_from(requests).unwrap());
-        let (input_tokens, output_tokens) = (requests * 120, requests * 35);
-        let cached_tokens = requests * 20;
         UsageSums {
             requests,
             failed,
-            input_tokens,
-            output_tokens,
-            cached_tokens,
-            realized_reused_tokens: cached_tokens,
+            input_tokens: requests * 120,
+            output_tokens: requests * 35,
+            cached_tokens: requests * 20,
+            realized_reused_tokens: requests * 20,
             cost: cost(1_500),
             provider_cost: cost(1_000),
             ..UsageSums::default()
@@ -410,13 +372,8 @@ pub async fn a_session_s_usage_is_the_sum_of_all_its_requests(fresh: &Fresh) {
     let mut huge = of_session(30_000, one);
     huge.usage.input = u64::MAX;
     for number in [30_001, 30_003] {
-        put_behind(
-            fresh,
-            3,
-            number,
-            vec![MeterRecord { trace: TraceId::new(NOW, bytes(number)), ..huge.clone() }],
-        )
-        .await;
+        let another = MeterRecord { trace: TraceId::new(NOW, bytes(number)), ..huge.clone() };
+        put_behind(fresh, 3, number, vec![another]).await;
     }
     assert_eq!(sums(one).await.input_tokens, 1 << 62);
     assert_eq!(sums(one).await.requests, REQUESTS + 2);

@@ -4,28 +4,17 @@ use domain::{MemberId, Role, WorkspaceId};
 use store::{Act, KeysOnLeave, LinkRow, Redeemed, Redeemer, SignInRow, Tries};
 
 use crate::Fresh;
-use crate::samples::{NOW, act, digest, founding, invitation, link, session};
-
-async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
-    let invitation = invitation(fresh.founding.workspace.id, number, role);
-    fresh.store.people().create(invitation, act()).await.unwrap().row.person.id
-}
+use crate::samples::{NOW, act, digest, invitation, link, member, session};
 
 /// Another workspace, which invites a person with this email and creates a link.
 async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (WorkspaceId, MemberId) {
-    let other = founding(u64::from(number));
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(u64::from(number)).await;
     let mut waiting = invitation(other.workspace.id, u64::from(number), Role::Viewer);
     waiting.member.person.email = email.into();
     waiting.member.accepted_unix_ms = None;
     waiting.link = Some((digest(number), u64::MAX >> 1));
-    let made = fresh
-        .store
-        .people()
-        .create(waiting, Act { unix_ms: NOW + u64::from(number), ..act() })
-        .await
-        .unwrap()
-        .row;
+    let at = Act { unix_ms: NOW + u64::from(number), ..act() };
+    let made = fresh.store.people().create(waiting, at).await.unwrap().row;
     (other.workspace.id, made.person.id)
 }
 
@@ -64,11 +53,7 @@ pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
     member(fresh, 1, Role::Owner).await;
     let person = member(fresh, 2, Role::Viewer).await;
     store.sign_ins().start(session(person, 1), None, None, act()).await.unwrap();
-    store
-        .people()
-        .add_link(link(person, Some(workspace), 7), fresh.founding.workspace.id, act())
-        .await
-        .unwrap();
+    store.people().add_link(link(person, Some(workspace), 7), workspace, act()).await.unwrap();
     // An invitation elsewhere keeps the person, but no session.
     invited_elsewhere(fresh, "person2@example.com", 8).await;
     store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();

@@ -3,7 +3,7 @@
 use domain::ports::StoredResponse;
 use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
 use store::fixtures::CommitFault;
-use store::{BudgetHolds, Json, NewJob, StoredResponseRow};
+use store::{BudgetHolds, StoredResponseRow};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -84,15 +84,7 @@ pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
 pub async fn an_answer_asks_for_its_job_once(fresh: &Fresh) {
     let responses = fresh.store.stored_responses();
     let with_job = |number: u8| {
-        let job = NewJob {
-            kind: "response",
-            workspace: fresh.founding.workspace.id,
-            name: Some(format!("response {number}")),
-            payload: Json::Null,
-            run_unix_ms: NOW,
-            every_ms: None,
-            unix_ms: NOW,
-        };
+        let job = new_job("response", fresh.founding.workspace.id, Some(format!("response {number}")));
         StoredResponseRow { job: Some(job), ..row(fresh, number) }
     };
     let waiting = async || {

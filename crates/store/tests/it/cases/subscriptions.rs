@@ -36,8 +36,7 @@ pub async fn a_subscription_reads_back_and_is_no_credential(fresh: &Fresh) {
     missing(credentials.delete(workspace, row.0.id, None, act()).await);
     let as_subscription = domain::SubscriptionId::from_uuid(*own.id.as_uuid());
     missing(subscriptions.delete(workspace, as_subscription, None, act()).await);
-    let entries = store.source().load().await.unwrap().workspaces;
-    let entry = entries.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone()).unwrap();
+    let entry = fresh.entry().await;
     let kinds: Vec<(CredentialId, bool)> =
         entry.credentials.iter().map(|entry| (entry.id, entry.subscription.is_some())).collect();
     assert_eq!(kinds, [(row.0.id, true), (own.id, false)]);

@@ -8,8 +8,7 @@ use crate::samples::*;
 
 pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
-    let other = founding(2);
-    store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let credential = store.credentials().create(credential(mine, 5), act()).await.unwrap().row;
     let node = store.nodes().create(node(mine, 6), act()).await.unwrap().row;
     let route = store.routes().create(route(mine, 7, RouteScope::default()), act()).await.unwrap().row;
@@ -55,8 +54,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
 }
 
 pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
-    let other = founding(2);
-    fresh.store.workspaces().create(other.clone(), act()).await.unwrap();
+    let other = fresh.workspace(2).await;
     let foreign = Some(fresh.founding.project.id);
     let key = api_key(other.workspace.id, fresh.founding.project.id, 77);
     let row = store::CredentialRow { project: foreign, ..credential(other.workspace.id, 5) };

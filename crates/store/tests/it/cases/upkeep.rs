@@ -1,11 +1,12 @@
 //! Maintenance: daily sums, and retention of records and minutes.
 
 use domain::{MeterRecord, TraceId};
-use store::{Dimension, Interval, Page, UsageFilter, UsageQuery, UsageRow, Window};
+use store::{Dimension, Interval, Page, UsageQuery, UsageRow, Window};
 
 use super::records::put_behind;
+use super::usage::query;
 use crate::Fresh;
-use crate::samples::{NOW, bytes, record};
+use crate::samples::{NOW, bytes};
 
 const DAY_MS: u64 = 86_400_000;
 const MIDNIGHT: u64 = NOW / DAY_MS * DAY_MS;
@@ -13,7 +14,7 @@ const MIDNIGHT: u64 = NOW / DAY_MS * DAY_MS;
 /// The exchange that started this many quarter hours after midnight.
 fn at(fresh: &Fresh, quarter: u64) -> MeterRecord {
     let started = MIDNIGHT + quarter * DAY_MS / 96;
-    let like = record(fresh.founding.workspace.id, fresh.founding.project.id, quarter);
+    let like = fresh.record(quarter);
     MeterRecord {
         trace: TraceId::new(started, bytes(quarter)),
         started_unix_ms: started,
@@ -26,13 +27,8 @@ async fn all_usage(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
     let mut answers = Vec::new();
     for interval in [None, Some(Interval::Day), Some(Interval::Hour)] {
         for (start, end) in [(0, 10 * DAY_MS), (DAY_MS / 3, 2 * DAY_MS + 7_200_000), (DAY_MS, 2 * DAY_MS)] {
-            let query = UsageQuery {
-                workspace: fresh.founding.workspace.id,
-                window: Window { start_unix_ms: MIDNIGHT + start, end_unix_ms: MIDNIGHT + end },
-                group_by: vec![Dimension::Model],
-                interval,
-                filter: UsageFilter::default(),
-            };
+            let window = Window { start_unix_ms: MIDNIGHT + start, end_unix_ms: MIDNIGHT + end };
+            let query = UsageQuery { window, interval, ..query(fresh, &[Dimension::Model]) };
             answers.push(fresh.store.records().usage(query).await.unwrap());
         }
     }
@@ -116,8 +112,7 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
 }
 
 async fn usage(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec<UsageRow> {
-    let workspace = fresh.founding.workspace.id;
-    let query = UsageQuery { workspace, window, group_by: vec![], interval, filter: UsageFilter::default() };
+    let query = UsageQuery { window, interval, ..query(fresh, &[]) };
     fresh.store.records().usage(query).await.unwrap()
 }
 
@@ -152,10 +147,9 @@ pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
         assert_eq!(usage(fresh, window, None).await, *before, "{window:?}");
         assert_eq!(covered(window).await, window);
     }
-    for (requested, widened) in
-        [((1, 7), (0, 8)), ((1, 193), (0, 193)), ((5, 6), (4, 8)), ((193, 195), (193, 195))]
-    {
-        let (window, widened) = (quarters(requested.0, requested.1), quarters(widened.0, widened.1));
+    for requested in [[1, 7, 0, 8], [1, 193, 0, 193], [5, 6, 4, 8], [193, 195, 193, 195]] {
+        let [start, end, from, until] = requested;
+        let (window, widened) = (quarters(start, end), quarters(from, until));
         assert_eq!(covered(window).await, widened);
         let expected = (widened.end_unix_ms - widened.start_unix_ms) / QUARTER_MS;
         for interval in [None, Some(Interval::Hour), Some(Interval::Minute), Some(Interval::Day)] {
@@ -190,7 +184,7 @@ pub async fn many_minutes_are_forgotten_a_slice_at_a_time(fresh: &Fresh) {
                 trace: TraceId::new(started, bytes(number)),
                 started_unix_ms: started,
                 tag: Some(format!("tag {}", number % 7)),
-                ..record(fresh.founding.workspace.id, fresh.founding.project.id, number)
+                ..fresh.record(number)
             }
         })
     };

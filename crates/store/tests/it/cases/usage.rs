@@ -11,7 +11,7 @@ use crate::samples::{NOW, bytes, founding, record};
 
 const EVER: Window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
 
-fn query(fresh: &Fresh, group_by: &[Dimension]) -> UsageQuery {
+pub fn query(fresh: &Fresh, group_by: &[Dimension]) -> UsageQuery {
     UsageQuery {
         workspace: fresh.founding.workspace.id,
         window: EVER,
@@ -24,8 +24,7 @@ fn query(fresh: &Fresh, group_by: &[Dimension]) -> UsageQuery {
 /// Four managed, two byok (one of them failed, one unpriced), one byoc (estimated), one refused before any
 /// attempt.
 fn mixed(fresh: &Fresh) -> Vec<MeterRecord> {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let mut records: Vec<_> = (0..8).map(|number| record(workspace, project, number)).collect();
+    let mut records: Vec<_> = (0..8).map(|number| fresh.record(number)).collect();
     for byok in &mut records[4..6] {
         byok.principal = Some(Principal::Credential(CredentialId::new(NOW, bytes(1))));
         byok.charge.cost = Nanos(0);
@@ -84,15 +83,11 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     assert_eq!(two.iter().filter(|row| row.groups[0].1.as_deref() == Some("byok")).count(), 2);
     let filter = UsageFilter { tag: Some("batch".into()), ..UsageFilter::default() };
     assert_eq!(usage(UsageQuery { filter, ..query(fresh, &[]) }).await[0].sums.requests, 2);
-    for (text, expected) in [
-        ("tag:bat*", 2),
-        ("mode:byok", 2),
-        ("-mode:mi provider:*", 3),
-        (&format!("key:{key}"), 7),
-        ("key:x", 0),
-    ] {
-        let filter =
-            UsageFilter { terms: filter::Filter::parse(text).unwrap().terms, ..UsageFilter::default() };
+    let of_key = format!("key:{key}");
+    let cases = [("tag:bat*", 2), ("mode:byok", 2), ("-mode:mi provider:*", 3), (&of_key, 7), ("key:x", 0)];
+    for (text, expected) in cases {
+        let terms = filter::Filter::parse(text).unwrap().terms;
+        let filter = UsageFilter { terms, ..UsageFilter::default() };
         let rows = usage(UsageQuery { filter, ..query(fresh, &[]) }).await;
         assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), expected, "{text}");
     }
@@ -137,13 +132,10 @@ pub async fn tasks_agents_and_adapters_add_up_to_the_total(fresh: &Fresh) {
 }
 
 pub async fn intervals_cut_the_window(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = Interval::Hour.ms();
     let start = NOW / hour * hour;
-    let records = (0..6).map(|number| MeterRecord {
-        started_unix_ms: start + number * hour / 2,
-        ..record(workspace, project, number)
-    });
+    let records = (0..6)
+        .map(|number| MeterRecord { started_unix_ms: start + number * hour / 2, ..fresh.record(number) });
     put(fresh, records.collect()).await;
     let window = Window { start_unix_ms: start, end_unix_ms: start + 5 * hour / 2 };
     let cut = UsageQuery { window, interval: Some(Interval::Hour), ..query(fresh, &[]) };
@@ -175,7 +167,7 @@ pub async fn each_mode_has_its_own_money(fresh: &Fresh) {
     assert_eq!(rows.map(|sums| sums.provider_cost), [Nanos(4_000), Nanos(2_000), Nanos(0)]);
     assert_eq!(rows.map(|sums| (sums.unpriced, sums.unmetered)), [(0, 0), (1, 0), (0, 0)]);
     // Completed, without any usage.
-    let mut silent = record(fresh.founding.workspace.id, fresh.founding.project.id, 99);
+    let mut silent = fresh.record(99);
     silent.usage = Usage::default();
     put_behind(fresh, 0, 2, vec![silent]).await;
     let sums = by_mode(fresh, EVER).await.map(|sums| (sums.requests, sums.unmetered));
@@ -183,8 +175,7 @@ pub async fn each_mode_has_its_own_money(fresh: &Fresh) {
 }
 
 pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
-    let mut records: Vec<_> = (1..=100).map(|number| record(workspace, project, number)).collect();
+    let mut records: Vec<_> = (1..=100).map(|number| fresh.record(number)).collect();
     for (number, settled) in (1_u64..).zip(&mut records) {
         settled.timeline.settled_us = number * 1_000;
         settled.stream = number % 2 == 0;
@@ -201,22 +192,18 @@ pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
 
 /// Sums are stored per minute: a window's start is rounded down to a whole minute, its end up.
 pub async fn a_window_covers_whole_minutes(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let minute = NOW / 60_000 * 60_000;
-    let records = [0, 59_999, 60_000, 119_999, 120_000].map(|after: u64| MeterRecord {
-        started_unix_ms: minute + after,
-        ..record(workspace, project, after)
-    });
+    let records = [0, 59_999, 60_000, 119_999, 120_000]
+        .map(|after: u64| MeterRecord { started_unix_ms: minute + after, ..fresh.record(after) });
     put(fresh, records.to_vec()).await;
-    let cases = [
-        ((0, 60_000), 2),
-        ((0, 60_001), 4),
-        ((59_999, 60_000), 2),
-        ((60_000, 120_000), 2),
-        ((119_999, 120_001), 3),
-        ((180_000, 240_000), 0),
-    ];
-    for ((start, end), expected) in cases {
+    for (start, end, expected) in [
+        (0, 60_000, 2),
+        (0, 60_001, 4),
+        (59_999, 60_000, 2),
+        (60_000, 120_000, 2),
+        (119_999, 120_001, 3),
+        (180_000, 240_000, 0),
+    ] {
         let window = Window { start_unix_ms: minute + start, end_unix_ms: minute + end };
         let rows = fresh.store.records().usage(UsageQuery { window, ..query(fresh, &[]) }).await.unwrap();
         assert_eq!(rows.first().map_or(0, |row| row.sums.requests), expected, "{start}..{end}");
@@ -226,10 +213,9 @@ pub async fn a_window_covers_whole_minutes(fresh: &Fresh) {
 }
 
 pub async fn an_answer_has_an_end(fresh: &Fresh) {
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let tagged = (0..10_050).map(|number| MeterRecord {
         tag: Some(format!("{:05}", (number * 7_919) % 10_050)),
-        ..record(workspace, project, number)
+        ..fresh.record(number)
     });
     put(fresh, tagged.collect()).await;
     let rows = fresh.store.records().usage(query(fresh, &[Dimension::Tag])).await.unwrap();
@@ -240,17 +226,13 @@ pub async fn an_answer_has_an_end(fresh: &Fresh) {
 /// The time is printed, not asserted: the machine may be busy.
 pub async fn many_records_are_summed_in_little_time(fresh: &Fresh) {
     const RECORDS: u64 = 100_000;
-    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let started = std::time::Instant::now();
     for batch in 0..RECORDS / 1_000 {
-        let records = (0..1_000).map(|number| {
-            let number = batch * 1_000 + number;
-            MeterRecord {
-                started_unix_ms: NOW + number * 100,
-                requested_model: format!("model {}", number % 10),
-                resolved_model: format!("openai/model {}", number % 10),
-                ..record(workspace, project, number)
-            }
+        let records = (batch * 1_000..(batch + 1) * 1_000).map(|number| MeterRecord {
+            started_unix_ms: NOW + number * 100,
+            requested_model: format!("model {}", number % 10),
+            resolved_model: format!("openai/model {}", number % 10),
+            ..fresh.record(number)
         });
         put_behind(fresh, 0, batch + 1, records.collect()).await;
     }

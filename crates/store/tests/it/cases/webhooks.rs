@@ -1,15 +1,15 @@
 //! Webhooks, events and deliveries.
 
 use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
-use domain::{AlertRuleId, EventId, WebhookId};
+use domain::{AlertRuleId, EventId, WebhookId, WorkspaceId};
 use serde_json::json;
 use snapshot::CredentialState;
 use store::alerts::MEASURE;
-use store::jobs::{INSTALLATION, JobClaim, JobLease, JobResult};
+use store::jobs::{JobClaim, JobLease, JobResult};
 use store::webhooks::DELIVER;
 use store::{
-    AlertMetric, AlertRuleRow, AlertState, CredentialRow, DeliveryAttempt, DeliveryState, EventKind,
-    EventRow, JobRow, Page, SigningSecret, StoreError, Verification, WebhookFormat, WebhookRow,
+    AlertMetric, AlertRuleRow, AlertState, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page,
+    SigningSecret, StoreError, Verification, WebhookFormat, WebhookRow,
 };
 
 use crate::Fresh;
@@ -37,20 +37,8 @@ pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> Webho
     }
 }
 
-async fn claim_jobs(fresh: &Fresh) -> Vec<JobRow> {
-    claim(fresh, DELIVER).await
-}
-
 async fn claim(fresh: &Fresh, kind: &str) -> Vec<JobRow> {
-    let claim = JobClaim {
-        worker: "one".into(),
-        unix_ms: LATER,
-        lease_ms: 1,
-        limit: 100,
-        running: Vec::new(),
-        of_workspace_max: 100,
-        after: INSTALLATION,
-    };
+    let claim = JobClaim { lease_ms: 1, limit: 100, ..super::jobs::claim("one", LATER) };
     let jobs = fresh.store.jobs().claim(claim).await.unwrap();
     jobs.into_iter().filter(|job| job.kind == kind).collect()
 }
@@ -94,7 +82,7 @@ pub async fn a_webhook_too_many_or_twice_is_a_conflict(fresh: &Fresh) {
 pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     store.credentials().create(credential(workspace, 4), act()).await.unwrap();
-    assert_eq!(claim_jobs(fresh).await, [], "nobody listens");
+    assert_eq!(claim(fresh, DELIVER).await, [], "nobody listens");
     let all = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
     let wanted = [EventKind::CredentialInvalid];
     let some = store.webhooks().create(webhook(fresh, 2, &wanted), act()).await.unwrap().row.id;
@@ -105,9 +93,7 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     let credentials = store.credentials();
     credentials.record_verification(workspace, made.id, refused.clone(), act()).await.unwrap();
     credentials.record_verification(workspace, made.id, refused, act()).await.unwrap();
-    let next = Some(secret(2));
-    let rotated =
-        credentials.replace((CredentialRow { ..made.clone() }, next), None, act()).await.unwrap().row;
+    let rotated = credentials.replace((made.clone(), Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!(rotated.state, CredentialState::Active);
     for state in [CredentialState::Disabled, CredentialState::Revoked] {
         credentials.set_state(workspace, made.id, state, None, act()).await.unwrap();
@@ -126,7 +112,7 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     );
     assert_eq!(kinds(fresh, some).await, [EventKind::CredentialInvalid]);
     assert_eq!(kinds(fresh, silent).await, []);
-    assert_eq!(claim_jobs(fresh).await.len(), 6, "a job for each delivery");
+    assert_eq!(claim(fresh, DELIVER).await.len(), 6, "a job for each delivery");
 }
 
 /// Two claims, of which the first still runs when the rule is changed.
@@ -159,27 +145,23 @@ fn verification() -> Verification {
     Verification { secret_version: 1, unix_ms: NOW, accepted: None, error: None }
 }
 
+fn event(workspace: WorkspaceId) -> EventRow {
+    let (kind, payload) = (EventKind::BudgetAlert, json!({"percent": 80}));
+    EventRow { id: EventId::new(NOW, bytes(9)), workspace, kind, payload, created_unix_ms: NOW }
+}
+
 pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let id = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
-    let event = EventRow {
-        id: EventId::new(NOW, bytes(9)),
-        workspace,
-        kind: EventKind::BudgetAlert,
-        payload: json!({"percent": 80}),
-        created_unix_ms: NOW,
-    };
+    let event = event(workspace);
     store.events().emit(event.clone()).await.unwrap();
     store.events().emit(event.clone()).await.unwrap();
-    assert_eq!(claim_jobs(fresh).await.len(), 1);
+    assert_eq!(claim(fresh, DELIVER).await.len(), 1);
     let (row, pending) = store.webhooks().delivery(id, event.id).await.unwrap().unwrap();
     assert_eq!((row.id, &pending.event, pending.state), (id, &event, DeliveryState::Pending));
-    let failed = DeliveryAttempt {
-        state: DeliveryState::Pending,
-        status: Some(500),
-        error: Some("it answered 500".into()),
-        unix_ms: NOW + 3,
-    };
+    let error = Some("it answered 500".into());
+    let failed =
+        DeliveryAttempt { state: DeliveryState::Pending, status: Some(500), error, unix_ms: NOW + 3 };
     store.webhooks().record_attempt(id, event.id, failed.clone()).await.unwrap();
     let done = DeliveryAttempt { state: DeliveryState::Delivered, status: Some(204), error: None, ..failed };
     store.webhooks().record_attempt(id, event.id, done).await.unwrap();
@@ -194,30 +176,24 @@ pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
 pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let id = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
-    let event = EventRow {
-        id: EventId::new(NOW, bytes(9)),
-        workspace,
-        kind: EventKind::BudgetAlert,
-        payload: json!({"percent": 80}),
-        created_unix_ms: NOW,
-    };
+    let event = event(workspace);
     store.events().emit(event.clone()).await.unwrap();
     let resend = || store.webhooks().resend(workspace, id, event.id, act());
-    let first = claim_jobs(fresh).await.remove(0);
+    let first = claim(fresh, DELIVER).await.remove(0);
     conflict(resend().await, "delivery_running");
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
     store.webhooks().record_attempt(id, event.id, done).await.unwrap();
     let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
     let ending = JobResult::Retry { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());
-    assert!(claim_jobs(fresh).await.is_empty(), "it waits for its time");
+    assert!(claim(fresh, DELIVER).await.is_empty(), "it waits for its time");
     // A pending delivery is due at once, stays one job however often it is requested, and retries as long as
     // a new one.
     for _ in 0..2 {
         let pending = resend().await.unwrap();
         assert_eq!((pending.state, pending.attempts), (DeliveryState::Pending, 1));
     }
-    let jobs = claim_jobs(fresh).await;
+    let jobs = claim(fresh, DELIVER).await;
     let told: Vec<_> = jobs.iter().map(|job| (job.attempts, &job.payload)).collect();
     assert_eq!(told, [(1, &first.payload)]);
     assert!(jobs[0].created_unix_ms > first.created_unix_ms);

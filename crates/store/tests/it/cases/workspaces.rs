@@ -12,8 +12,7 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     assert!(matches!(refused, Err(StoreError::Conflict { .. })));
     assert!(fresh.store.workspaces().get((), bad.workspace.id).await.is_err());
     assert!(fresh.store.workspaces().wrapped_keys(bad.workspace.id).await.unwrap().is_empty());
-    let good = founding(2);
-    fresh.store.workspaces().create(good.clone(), act()).await.unwrap();
+    let good = fresh.workspace(2).await;
     let workspaces = fresh.store.workspaces();
     assert_eq!(workspaces.wrapped_keys(good.workspace.id).await.unwrap(), [good.wrapped_key.clone()]);
     let row = workspaces.get((), good.workspace.id).await.unwrap();

@@ -6,21 +6,27 @@ use std::time::Duration;
 
 use domain::FaultClass;
 use egress::{DocumentLimits, fetch_document};
-use http::{HeaderValue, Response, StatusCode};
+use http::StatusCode;
 
 use crate::support::{Answer, Server, on_a_core, whole};
 
-fn redirect(to: &str) -> Answer {
-    let mut answer = whole("");
-    *answer.status_mut() = StatusCode::FOUND;
-    answer.headers_mut().insert("location", HeaderValue::from_str(to).unwrap());
+fn with_status(status: StatusCode, text: &str) -> Answer {
+    let mut answer = whole(text);
+    *answer.status_mut() = status;
     answer
 }
 
-fn typed(text: &str, mime: &'static str) -> Answer {
-    let mut answer = whole(text);
-    answer.headers_mut().insert("content-type", HeaderValue::from_static(mime));
+fn with(mut answer: Answer, name: &'static str, value: &str) -> Answer {
+    answer.headers_mut().insert(name, value.parse().unwrap());
     answer
+}
+
+fn redirect(to: &str) -> Answer {
+    with(with_status(StatusCode::FOUND, ""), "location", to)
+}
+
+fn typed(text: &str, mime: &str) -> Answer {
+    with(whole(text), "content-type", mime)
 }
 
 async fn server() -> Server {
@@ -33,23 +39,11 @@ async fn server() -> Server {
                 "/metadata" => redirect("http://169.254.169.254/latest/meta-data/"),
                 "/inside" => redirect("http://10.0.0.1/"),
                 "/file" => redirect("file:///etc/passwd"),
-                "/lost" => {
-                    let mut answer = Response::new(whole("").into_body());
-                    *answer.status_mut() = StatusCode::FOUND;
-                    answer
-                }
+                "/lost" => with_status(StatusCode::FOUND, ""),
                 "/large" => typed(&"x".repeat(2_000), "text/plain"),
-                "/packed" => {
-                    let mut answer = typed("????", "text/plain");
-                    answer.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
-                    answer
-                }
+                "/packed" => with(typed("????", "text/plain"), "content-encoding", "gzip"),
                 "/never" => std::future::pending().await,
-                _ => {
-                    let mut answer = whole("gone");
-                    *answer.status_mut() = StatusCode::NOT_FOUND;
-                    answer
-                }
+                _ => with_status(StatusCode::NOT_FOUND, "gone"),
             }
         })
     })
@@ -61,11 +55,8 @@ fn documents_are_fetched_and_refused() {
     on_a_core(async {
         let server = server().await;
         let client = server.client();
-        let limits = DocumentLimits {
-            bytes_max: 1_000,
-            time_max: Duration::from_millis(300),
-            ..DocumentLimits::default()
-        };
+        let time_max = Duration::from_millis(300);
+        let limits = DocumentLimits { bytes_max: 1_000, time_max, ..DocumentLimits::default() };
         for path in ["/text", "/again", "/text#part"] {
             let document = fetch_document(&client, &server.url(path), limits).await.unwrap();
             assert_eq!((document.mime.as_str(), document.charset.as_deref()), ("text/plain", Some("utf-8")));
@@ -94,8 +85,7 @@ fn documents_are_fetched_and_refused() {
 fn without_the_operators_permission_the_loopback_is_not_asked() {
     on_a_core(async {
         let server = server().await;
-        let settings = Arc::new(egress::EgressSettings::default());
-        let client = egress::Client::new(settings).unwrap();
+        let client = egress::Client::new(Arc::new(egress::EgressSettings::default())).unwrap();
         for url in [server.url("/text"), format!("https://0x7f.1:{}/", server.address.port())] {
             let fault = fetch_document(&client, &url, DocumentLimits::default()).await.unwrap_err();
             assert_eq!(fault.code, "document_refused", "{url}");

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, mpsc};
 
-use crate::support::{Answer, Server, get, on_a_core, post, whole};
+use crate::support::{Answer, AnswerFuture, Server, get, on_a_core, post, whole};
 
 async fn read(client: &Client, url: &str) -> Bytes {
     let answer = client.send(&get(url), TargetKind::Provider).await.unwrap();
@@ -179,14 +179,13 @@ async fn cancelled_by(server: &Server, streams: &mut mpsc::Receiver<mpsc::Sender
 
 async fn endless(tls: bool) -> (Server, mpsc::Receiver<mpsc::Sender<Bytes>>) {
     let (stream_sender, streams) = mpsc::channel(8);
-    let handler = move |_| {
+    let handler = move |_| -> AnswerFuture {
         let stream_sender = stream_sender.clone();
-        let answer = async move {
+        Box::pin(async move {
             let (sender, receiver) = mpsc::channel(1);
             stream_sender.send(sender).await.unwrap();
             streamed(receiver)
-        };
-        Box::pin(answer) as std::pin::Pin<Box<dyn Future<Output = Answer> + Send>>
+        })
     };
     let server = if tls { Server::tls(handler).await } else { Server::plain(handler).await };
     (server, streams)
@@ -207,15 +206,14 @@ fn a_request_dropped_before_its_head_cancels_too() {
     on_a_core(async {
         for tls in [false, true] {
             let (arrived, mut arrivals) = mpsc::channel::<mpsc::Sender<()>>(1);
-            let handler = move |_| {
+            let handler = move |_| -> AnswerFuture {
                 let arrived = arrived.clone();
-                let answer = async move {
+                Box::pin(async move {
                     let (alive, mut watch) = mpsc::channel(1);
                     arrived.send(alive).await.unwrap();
                     watch.recv().await;
                     whole("never")
-                };
-                Box::pin(answer) as std::pin::Pin<Box<dyn Future<Output = Answer> + Send>>
+                })
             };
             let server = if tls { Server::tls(handler).await } else { Server::plain(handler).await };
             let client = server.client();
@@ -274,8 +272,8 @@ fn a_cut_after_the_request_says_that_it_was_sent() {
         let server = Server::plain(|_| Box::pin(async { whole("") })).await;
         let error = server.client().send(&get(&url), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Closed, true), "{error}");
-        let nobody =
-            format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let nobody = format!("http://{free}/");
         let error = server.client().send(&get(&nobody), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Connect, false), "{error}");
     });
@@ -287,7 +285,6 @@ fn an_answer_over_the_bound_is_not_read_on() {
         let server = Server::plain(|_| Box::pin(async { whole(&"x".repeat(100_000)) })).await;
         let client = server.client();
         let answer = client.send(&get(&server.url("/")), TargetKind::Provider).await.unwrap();
-        let error = answer.body.read_to_end(50_000).await.unwrap_err();
-        assert_eq!(error.kind, EgressErrorKind::Protocol);
+        assert_eq!(answer.body.read_to_end(50_000).await.unwrap_err().kind, EgressErrorKind::Protocol);
     });
 }

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
-type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 pub struct Server {
     pub address: SocketAddr,

@@ -94,8 +94,8 @@ async fn node(wire: DuplexStream, seen: Rc<Seen>) {
         let seen = Rc::clone(&seen);
         async move {
             let path = request.uri().path().to_owned();
-            seen.wanting
-                .set(seen.wanting.get() + usize::from(request.headers().contains_key(TUNNEL_SPARE_HEADER)));
+            let is_wanting = request.headers().contains_key(TUNNEL_SPARE_HEADER);
+            seen.wanting.set(seen.wanting.get() + usize::from(is_wanting));
             let mut answer = Response::new(Said::Whole(Some(Bytes::from_static(b"[]"))));
             match path.as_str() {
                 TUNNEL_PING_PATH => *answer.status_mut() = StatusCode::NO_CONTENT,
@@ -122,6 +122,10 @@ async fn node(wire: DuplexStream, seen: Rc<Seen>) {
         () = stop.notified() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+fn at_node(owner: WorkspaceId) -> Destination {
+    Destination { kind: TargetKind::Node, owner: Some(owner) }
 }
 
 struct Fixture {
@@ -158,9 +162,8 @@ impl Fixture {
     /// Carries a tunnel over our end of a pipe; the other is returned.
     fn carry(&self, expires: Duration) -> DuplexStream {
         let (ours, theirs) = duplex(64 * 1024);
-        let (tunnels, owner, is_closing) =
-            (Arc::clone(&self.tunnels), self.owner.clone(), Rc::clone(&self.is_closing));
-        let ends = Rc::clone(&self.ends);
+        let (tunnels, owner) = (Arc::clone(&self.tunnels), self.owner.clone());
+        let (is_closing, ends) = (Rc::clone(&self.is_closing), Rc::clone(&self.ends));
         spawn_local(async move {
             let closing = async move { is_closing.notified().await };
             let end = tunnels.carry(ours, owner, Instant::now() + expires, closing, || {}).await;
@@ -193,15 +196,21 @@ impl Fixture {
         seen
     }
 
+    fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(method, format!("{}/{path}", tunnel_url(self.owner.node)).parse().unwrap())
+    }
+
     async fn send(&self, path: &str, owner: WorkspaceId) -> Result<egress::Answer, egress::EgressError> {
-        let url = format!("{}/{path}", tunnel_url(self.owner.node));
-        let request = Request::new(Method::GET, url.parse().unwrap());
-        let destination = Destination { kind: TargetKind::Node, owner: Some(owner) };
-        timeout(WITHIN, self.client.send(&request, destination)).await.unwrap()
+        let request = self.request(Method::GET, path);
+        timeout(WITHIN, self.client.send(&request, at_node(owner))).await.unwrap()
     }
 
     async fn get(&self, path: &str) -> Result<egress::Answer, egress::EgressError> {
         self.send(path, self.owner.workspace).await
+    }
+
+    async fn serves(&self) {
+        assert_eq!(self.get("models").await.unwrap().status, 200);
     }
 
     async fn is_gone(&self) {
@@ -300,7 +309,7 @@ fn a_reader_that_reads_nothing_holds_up_nobody() {
         while before != seen.pieces.get() {
             before = seen.pieces.get();
             for _ in 0..64 {
-                assert_eq!(fixture.get("models").await.unwrap().status, 200);
+                fixture.serves().await;
             }
         }
         assert!(before * PIECE >= 8 * 200 * 1024, "{before} pieces");
@@ -319,18 +328,14 @@ fn a_client_that_leaves_ends_the_work_at_the_node() {
     run(async {
         let fixture = Fixture::new();
         let seen = fixture.open().await;
-        let answer = fixture.get("endless").await.unwrap();
-        drop(answer);
+        drop(fixture.get("endless").await.unwrap());
         until("the endless body is dropped", || seen.dropped.get() == 1).await;
         // One that left before the head.
-        let url = format!("{}/silent", tunnel_url(fixture.owner.node));
-        let request = Request::new(Method::GET, url.parse().unwrap());
-        let destination = Destination { kind: TargetKind::Node, owner: Some(fixture.owner.workspace) };
-        assert!(
-            timeout(Duration::from_millis(50), fixture.client.send(&request, destination)).await.is_err()
-        );
+        let request = fixture.request(Method::GET, "silent");
+        let sending = fixture.client.send(&request, at_node(fixture.owner.workspace));
+        assert!(timeout(Duration::from_millis(50), sending).await.is_err());
         until("its place is free", || fixture.tunnels.facts(fixture.owner.node).unwrap().streams == 0).await;
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
     });
 }
 
@@ -344,8 +349,7 @@ fn a_tunnel_is_its_workspaces_alone_and_closed_at_once() {
         fixture.open().await;
         let refused = fixture.send("models", stranger).await.unwrap_err();
         assert_eq!((refused.kind, refused.request_sent), (EgressErrorKind::Connect, false));
-        let url = format!("{}/models", tunnel_url(fixture.owner.node));
-        let request = Request::new(Method::GET, url.parse().unwrap());
+        let request = fixture.request(Method::GET, "models");
         let outside = fixture.client.send(&request, TargetKind::Provider).await;
         assert_eq!(outside.unwrap_err().kind, EgressErrorKind::Guard);
         let mut running = fixture.get("endless").await.unwrap().body;
@@ -390,7 +394,7 @@ fn a_node_that_leaves_finishes_what_runs() {
             assert!(piece(&mut running).await.unwrap().is_ok());
         }
         let next = fixture.open().await;
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
         assert_eq!(next.paths.borrow().last().map(String::as_str), Some("/v1/models"));
         // Revoking cuts what runs in the old one, too.
         fixture.tunnels.close(fixture.owner.node);
@@ -417,12 +421,12 @@ fn the_newest_takes_over_and_an_expired_one_ends() {
         for body in &mut running {
             assert!(piece(body).await.unwrap().is_ok());
         }
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
         assert_eq!(newest.paths.borrow().last().map(String::as_str), Some("/v1/models"));
         // The others end with what runs in them.
         drop(running);
         until("one is left", || fixture.tunnels.owners().len() == 1).await;
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
         fixture.tunnels.close(fixture.owner.node);
         fixture.is_gone().await;
         spawn_local(node(fixture.carry(Duration::from_millis(200)), Rc::default()));
@@ -447,14 +451,12 @@ fn a_hostile_node_harms_only_its_tunnel() {
         for greeting in greetings {
             let mut wire = fixture.carry(WITHIN);
             wire.write_all(greeting).await.unwrap();
-            let mut heard = Vec::new();
-            assert!(timeout(WITHIN, wire.read_to_end(&mut heard)).await.is_ok(), "{greeting:?}");
+            assert!(timeout(WITHIN, wire.read_to_end(&mut Vec::new())).await.is_ok(), "{greeting:?}");
             assert!(fixture.tunnels.facts(fixture.owner.node).is_none(), "{greeting:?}");
         }
         // It says nothing at all: the first ping ends it.
         let silent = fixture.carry(WITHIN);
-        let mut heard = Vec::new();
-        assert!(timeout(WITHIN, { silent }.read_to_end(&mut heard)).await.is_ok());
+        assert!(timeout(WITHIN, { silent }.read_to_end(&mut Vec::new())).await.is_ok());
         fixture.open().await;
         assert!(fixture.get("huge").await.is_err(), "headers beyond the limit");
         assert_eq!(fixture.get("models").await.unwrap().status, 200, "the others are not harmed");
@@ -521,7 +523,7 @@ fn frames_that_no_node_sends_end_the_tunnel_at_once() {
             assert!(matches!(end, TunnelEnd::Broke(_)), "{end} {:?}", &bytes[..bytes.len().min(20)]);
         }
         fixture.open().await;
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
     });
 }
 
@@ -561,16 +563,14 @@ fn a_node_that_reads_nothing_is_given_up() {
         neighbour.open().await;
         let raw = fixture.raw().await;
         tokio::time::pause();
-        let url = format!("{}/models", tunnel_url(fixture.owner.node));
-        let mut request = Request::new(Method::POST, url.parse().unwrap());
+        let mut request = fixture.request(Method::POST, "models");
         request.body = Bytes::from(vec![b'a'; 1 << 20]).into();
-        let destination = Destination { kind: TargetKind::Node, owner: Some(fixture.owner.workspace) };
-        let failed = fixture.client.send(&request, destination).await.unwrap_err();
+        let failed = fixture.client.send(&request, at_node(fixture.owner.workspace)).await.unwrap_err();
         assert!(failed.request_sent, "{failed:?}");
         assert_eq!(fixture.end(), TunnelEnd::Silent);
         fixture.is_gone().await;
         drop(raw);
-        assert_eq!(neighbour.get("models").await.unwrap().status, 200);
+        neighbour.serves().await;
     });
 }
 
@@ -588,7 +588,7 @@ fn tunnels_for_other_cores_stay() {
         spawn_local(node(second.carry(WITHIN), Rc::clone(&newest)));
         until("it took over", || *second.ends.borrow() == [TunnelEnd::Superseded]).await;
         assert_eq!(fixture.tunnels.owners().len(), 2);
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
         assert_eq!(newest.paths.borrow().last().map(String::as_str), Some("/v1/models"));
         assert_eq!(fixture.tunnels.count(fixture.owner.workspace), 1);
         fixture.tunnels.close(fixture.owner.node);
@@ -612,14 +612,20 @@ impl Spare {
     async fn request(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let byte = timeout(WITHIN, self.0.read_u8()).await.unwrap();
-            head.push(byte.unwrap());
+            head.push(timeout(WITHIN, self.0.read_u8()).await.unwrap().unwrap());
         }
         String::from_utf8(head).unwrap()
     }
 
     async fn say(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Says this to the next request, and returns its head.
+    async fn answer(&mut self, text: &str) -> String {
+        let head = self.request().await;
+        self.say(text).await;
+        head
     }
 
     async fn is_closed(&mut self) -> bool {
@@ -638,12 +644,7 @@ fn a_spare_connection_comes_before_the_tunnel() {
         let by_tunnel = || seen.paths.borrow().iter().filter(|path| *path == "/v1/models").count();
         let mut spare = Spare::open(&fixture, &fixture.owner).await;
         for _ in 0..3 {
-            let answering = async {
-                let head = spare.request().await;
-                spare.say(EMPTY_LIST).await;
-                head
-            };
-            let (answer, head) = tokio::join!(fixture.get("models"), answering);
+            let (answer, head) = tokio::join!(fixture.get("models"), spare.answer(EMPTY_LIST));
             assert!(head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{head}");
             assert_eq!(answer.unwrap().body.read_to_end(10).await.unwrap(), "[]");
         }
@@ -651,14 +652,14 @@ fn a_spare_connection_comes_before_the_tunnel() {
         // It is in use: the next is a stream of the tunnel.
         let (answer, _) = tokio::join!(fixture.get("models"), async {
             spare.request().await;
-            assert_eq!(fixture.get("models").await.unwrap().status, 200);
+            fixture.serves().await;
             spare.say(BEGUN).await;
         });
         assert_eq!((by_tunnel(), fixture.tunnels.facts(fixture.owner.node).unwrap().streams), (1, 1));
         // Whoever leaves before the end has it closed.
         drop(answer);
         assert!(spare.is_closed().await);
-        assert_eq!(fixture.get("models").await.unwrap().status, 200);
+        fixture.serves().await;
         assert_eq!((by_tunnel(), seen.wanting.get()), (2, 2));
     });
 }
@@ -668,14 +669,10 @@ fn a_spare_connection_ends_with_its_tunnel() {
     run(async {
         let fixture = Fixture::new();
         fixture.open().await;
-        let (mut busy, mut idle) =
-            (Spare::open(&fixture, &fixture.owner).await, Spare::open(&fixture, &fixture.owner).await);
         // The last that came is used first.
-        std::mem::swap(&mut busy, &mut idle);
-        let (answer, _) = tokio::join!(fixture.get("models"), async {
-            busy.request().await;
-            busy.say(BEGUN).await;
-        });
+        let mut idle = Spare::open(&fixture, &fixture.owner).await;
+        let mut busy = Spare::open(&fixture, &fixture.owner).await;
+        let (answer, _) = tokio::join!(fixture.get("models"), busy.answer(BEGUN));
         let mut body = answer.unwrap().body;
         assert_eq!(piece(&mut body).await.unwrap().unwrap(), "[");
         fixture.tunnels.close(fixture.owner.node);
@@ -696,10 +693,7 @@ fn who_leaves_answers_what_runs_over_spare_connections() {
         let fixture = Fixture::new();
         let seen = fixture.open().await;
         let mut spare = Spare::open(&fixture, &fixture.owner).await;
-        let (answer, _) = tokio::join!(fixture.get("models"), async {
-            spare.request().await;
-            spare.say(BEGUN).await;
-        });
+        let (answer, _) = tokio::join!(fixture.get("models"), spare.answer(BEGUN));
         fixture.is_closing.notify_one();
         until("the node hears of it", || seen.leaving.get()).await;
         let mut other = Spare::open(&fixture, &fixture.owner).await;
@@ -733,10 +727,7 @@ fn spare_connections_are_the_nodes_own_and_bounded() {
         assert_eq!(fixture.tunnels.facts(fixture.owner.node).unwrap().spares, TUNNEL_SPARES_MAX);
         // What is no answer is an error of its request.
         let last = all.last_mut().unwrap();
-        let (broken, _) = tokio::join!(fixture.get("models"), async {
-            last.request().await;
-            last.say("HTTP/1.1 nonsense\r\n\r\n").await;
-        });
+        let (broken, _) = tokio::join!(fixture.get("models"), last.answer("HTTP/1.1 nonsense\r\n\r\n"));
         assert!(broken.is_err_and(|error| error.request_sent));
         fixture.tunnels.close(fixture.owner.node);
         for mut spare in all {

@@ -67,28 +67,18 @@ fn check(answer: &'static str, closes: bool, expected: (u16, &str), connections:
 #[test]
 fn a_connection_is_used_again_only_after_a_certain_end() {
     check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, (200, "ok"), 1);
-    check(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nt: v\r\n\r\n",
-        false,
-        (200, "ok"),
-        1,
-    );
+    let chunked =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nt: v\r\n\r\n";
+    check(chunked, false, (200, "ok"), 1);
     check("HTTP/1.1 204 No Content\r\n\r\n", false, (204, ""), 1);
-    check(
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-        false,
-        (200, "ok"),
-        1,
-    );
+    let after_another = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    check(after_another, false, (200, "ok"), 1);
     check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok", false, (200, "ok"), 3);
     check("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", false, (200, "ok"), 3);
     check("HTTP/1.1 200 OK\r\n\r\nok", true, (200, "ok"), 3);
-    check(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        false,
-        (200, "ok"),
-        3,
-    );
+    let two_lengths =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    check(two_lengths, false, (200, "ok"), 3);
 }
 
 #[test]
@@ -140,8 +130,7 @@ fn an_answer_that_comes_before_the_request_is_written_is_read() {
         });
         let client = client().await;
         for _ in 0..2 {
-            let body = OutBody::from(Bytes::from(vec![b'x'; 32 << 20]));
-            let request = post(&url, body);
+            let request = post(&url, OutBody::from(Bytes::from(vec![b'x'; 32 << 20])));
             let answer = client.send(&request, TargetKind::Provider).await.unwrap();
             assert_eq!(answer.status, 413);
             assert_eq!(answer.body.read_to_end(99).await.unwrap(), "no");

@@ -27,16 +27,23 @@ fn service(runtime: impl Runtime + 'static) -> Arc<Service> {
 }
 
 fn kept(runtime: impl Runtime + 'static, data_dir: Option<&Path>) -> Arc<Service> {
-    let data_dir = data_dir.map(Path::to_owned);
-    let settings = NodeSettings {
+    let settings = NodeSettings { data_dir: data_dir.map(Path::to_owned), ..settings() };
+    Service::new(Arc::new(runtime), settings).unwrap()
+}
+
+fn settings() -> NodeSettings {
+    NodeSettings {
         world: World::system(),
         keys: Vec::new(),
         runtime_name: "test",
-        data_dir,
+        data_dir: None,
         adapters: None,
         topology: node::Topology::default(),
-    };
-    Service::new(Arc::new(runtime), settings).unwrap()
+    }
+}
+
+fn post(path: &str) -> http::request::Builder {
+    Request::post(path).header("content-type", "application/json")
 }
 
 fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()>, Bytes, bool) {
@@ -54,11 +61,8 @@ fn call(service: &Service, method: &str, path: &str, body: &str) -> (Response<()
 fn a_peers_request_leaves_for_no_backend() {
     let root = tempfile::tempdir().unwrap();
     let config = root.path().join("node.toml");
-    std::fs::write(
-        &config,
-        "[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://127.0.0.1:9\"]\n",
-    )
-    .unwrap();
+    let hybrid = "[hybrid]\ndefault_mode = \"hybrid\"\ncloud_endpoints = [\"http://127.0.0.1:9\"]\n";
+    std::fs::write(&config, hybrid).unwrap();
     let topology = node::Topology::read(&node::TopologySources {
         is_strict: false,
         allowed: None,
@@ -68,27 +72,17 @@ fn a_peers_request_leaves_for_no_backend() {
         egress: egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() },
     })
     .unwrap();
-    let settings = NodeSettings {
-        world: World::system(),
-        keys: Vec::new(),
-        runtime_name: "test",
-        data_dir: None,
-        adapters: None,
-        topology,
-    };
-    let service = Service::new(Arc::new(Echo), settings).unwrap();
+    let service = Service::new(Arc::new(Echo), NodeSettings { topology, ..settings() }).unwrap();
     for (model, status, code) in [
         ("elsewhere", 404, "model_not_found"),
         ("hybrid/echo", 403, "local_only"),
         ("cloud/echo", 403, "local_only"),
     ] {
         let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"hello"}}]}}"#);
-        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
-        let request = request.body(Bytes::from(body)).unwrap();
+        let request = post("/v1/chat/completions").body(Bytes::from(body)).unwrap();
         let answer = waited(service.call_for_peer(request, service.mint()));
         assert_eq!(answer.status().as_u16(), status, "{model}");
-        let (bytes, _) = waited(read(answer.into_body()));
-        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        let answer = json(&waited(read(answer.into_body())).0);
         assert_eq!(answer["error"]["code"], code, "{answer}");
     }
 }
@@ -105,28 +99,12 @@ fn every_path_of_json_takes_no_other_kind() {
         let request = request.body(Bytes::from_static(b"{}")).unwrap();
         waited(service.call(request, service.mint())).status().as_u16()
     };
-    for path in [
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/responses",
-        "/v1/messages",
-        "/v1/embeddings",
-        "/v1/rerank",
-        "/v1/responses/input_tokens",
-        "/v1/messages/count_tokens",
-        "/v1/cache/purge",
-        "/v1/adapters",
-        "/v1/adapters/one/load",
-        "/v1/adapters/one/unload",
-        "/v1/adapters/warmup",
-        "/v1/train/sft",
-        "/v1/train/jobs/one/pause",
-        "/v1/train/jobs/one/resume",
-        "/v1/fine_tuning/jobs",
-        "/v1/fine_tuning/jobs/one/cancel",
-        "/v1/fine_tuning/jobs/one/pause",
-        "/v1/fine_tuning/jobs/one/resume",
-    ] {
+    let paths = "chat/completions completions responses messages embeddings rerank responses/input_tokens
+        messages/count_tokens cache/purge adapters adapters/one/load adapters/one/unload adapters/warmup
+        train/sft train/jobs/one/pause train/jobs/one/resume fine_tuning/jobs fine_tuning/jobs/one/cancel
+        fine_tuning/jobs/one/pause fine_tuning/jobs/one/resume";
+    for path in paths.split_whitespace().map(|path| format!("/v1/{path}")) {
+        let path = path.as_str();
         for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"] {
             assert_eq!(ask(path, Some(kind)), 415, "{path} {kind}");
         }
@@ -239,18 +217,14 @@ fn nothing_leaves_a_node_that_is_strictly_local() {
     let service = service(Echo);
     let ask = |model: &str, mode: &str| {
         let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}]}}"#);
-        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
-        let request = request.header("x-hybrie-execution-mode", mode).body(Bytes::from(body)).unwrap();
+        let request = post("/v1/chat/completions").header("x-hybrie-execution-mode", mode);
+        let request = request.body(Bytes::from(body)).unwrap();
         waited(service.call(request, service.mint()))
     };
     let answer = ask("hybrid/echo", "local");
     assert_eq!(answer.status(), 200);
-    for (name, value) in [
-        ("x-hybrie-selected-mode", "local"),
-        ("x-hybrie-selected-backend", "local"),
-        ("x-hybrie-adapter-id", "none"),
-    ] {
-        assert_eq!(answer.headers()[name], value);
+    for (name, value) in [("selected-mode", "local"), ("selected-backend", "local"), ("adapter-id", "none")] {
+        assert_eq!(answer.headers()[format!("x-hybrie-{name}")], value);
     }
     assert_eq!(ask("echo", "cloud").status(), 403);
     assert_eq!(ask("echo", "moon").status(), 400);
@@ -266,19 +240,15 @@ fn what_was_served_is_written_down_and_counted() {
         let service = kept(Echo, Some(dir.path()));
         call(&service, "POST", "/v1/chat/completions", body);
         // The client disconnects before the end.
-        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
         let streamed = body.replace("\"model\"", "\"stream\":true,\"model\"");
-        drop(waited(service.call(request.body(Bytes::from(streamed)).unwrap(), service.mint())));
+        let request = post("/v1/chat/completions").body(Bytes::from(streamed)).unwrap();
+        drop(waited(service.call(request, service.mint())));
         call(&service, "POST", "/v1/chat/completions", "{");
         let page = String::from_utf8(call(&service, "GET", "/metrics", "").1.to_vec()).unwrap();
-        for line in [
-            "tidegate_node_requests_total{end=\"whole\"} 1",
-            "tidegate_node_requests_total{end=\"left\"} 1",
-            "tidegate_node_requests_total{end=\"refused\"} 1",
-            "tidegate_node_requests_open 0",
-        ] {
-            assert!(page.contains(line), "{page}");
+        for end in ["whole", "left", "refused"] {
+            assert!(page.contains(&format!("tidegate_node_requests_total{{end=\"{end}\"}} 1")), "{page}");
         }
+        assert!(page.contains("tidegate_node_requests_open 0"), "{page}");
     }
     let service = kept(Failing { silent: false }, Some(dir.path()));
     call(&service, "POST", "/v1/chat/completions", broken);
@@ -307,15 +277,10 @@ fn a_node_says_what_it_is() {
 #[test]
 fn what_is_wrong_is_told_in_the_grammar() {
     let service = service(Echo);
+    let unknown = r#"{"model":"gpt","messages":[{"role":"user","content":"x"}]}"#;
     let cases = [
         ("POST", "/v1/chat/completions", "{", 400, ""),
-        (
-            "POST",
-            "/v1/chat/completions",
-            r#"{"model":"gpt","messages":[{"role":"user","content":"x"}]}"#,
-            404,
-            "model_not_found",
-        ),
+        ("POST", "/v1/chat/completions", unknown, 404, "model_not_found"),
         ("GET", "/v1/chat/completions", "", 405, "method_not_allowed"),
         ("POST", "/v1/models", "", 405, "method_not_allowed"),
         ("GET", "/v1/models/gpt", "", 404, "model_not_found"),

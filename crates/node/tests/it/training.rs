@@ -20,7 +20,6 @@ use domain::{Fault, FaultClass};
 use http::Request;
 use node::{NodeSettings, Service};
 use serde_json::{Value, json};
-use world::World;
 
 use crate::{call, json as json_of, read, waited};
 
@@ -183,9 +182,8 @@ impl Trainer for SimulatedTrainer {
         }
         let lines = lesson.training_set.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let bad = |(index, line): (usize, &[u8])| {
-            let line_number =
-                UnusableLine { line: index + 1, field: "messages".into(), why: "are missing".into() };
-            (!line.starts_with(b"{\"messages\"")).then_some(line_number)
+            let (field, why) = ("messages".into(), "are missing".into());
+            (!line.starts_with(b"{\"messages\"")).then_some(UnusableLine { line: index + 1, field, why })
         };
         let bad: Vec<_> = lines.clone().enumerate().filter_map(bad).collect();
         if !bad.is_empty() {
@@ -237,8 +235,8 @@ impl Trainer for SimulatedTrainer {
             *let_go -= 1;
             drop(let_go);
             if self.0.fails.load(Ordering::SeqCst) {
-                let fault =
-                    Fault::new(FaultClass::Unsupported, "training_diverged", "It is no longer a number.");
+                let why = "It is no longer a number.";
+                let fault = Fault::new(FaultClass::Unsupported, "training_diverged", why);
                 return Err(TrainingError::Fault(Box::new(fault)));
             }
             done += 1;
@@ -280,19 +278,27 @@ impl Fixture {
     }
 
     pub fn open(&self) -> Arc<Service> {
-        let settings = NodeSettings {
-            world: World::system(),
-            keys: Vec::new(),
-            runtime_name: "test",
-            data_dir: Some(self.root.path().to_owned()),
-            adapters: Some(self.root.path().join("adapters")),
-            topology: node::Topology::default(),
-        };
+        let (data_dir, adapters) = (self.root.path().to_owned(), self.root.path().join("adapters"));
+        let settings =
+            NodeSettings { data_dir: Some(data_dir), adapters: Some(adapters), ..crate::settings() };
         Service::new(Arc::new(SimulatedTrainer(Arc::clone(&self.school))), settings).unwrap()
     }
 }
 
 pub const LINE: &str = "{\"messages\":[]}";
+
+fn train(service: &Service, body: &Value) -> (u16, Value) {
+    ask(service, "POST", "/v1/train/sft", body)
+}
+
+fn get(service: &Service, path: &str) -> (u16, Value) {
+    ask(service, "GET", path, &Value::Null)
+}
+
+/// Cancels a job, or forgets it.
+fn delete(service: &Service, id: &str) -> (u16, Value) {
+    ask(service, "DELETE", &format!("/v1/train/jobs/{id}"), &Value::Null)
+}
 
 pub fn ask(service: &Service, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -338,8 +344,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn followed(service: &Service, id: &str, after: u64) -> Vec<(String, Value)> {
     let path = format!("/v1/train/jobs/{id}/events?after={after}");
     let request = Request::get(path).header("accept", "text/event-stream").body(Bytes::new()).unwrap();
-    let body = waited(service.call(request, service.mint())).into_body();
-    let (bytes, is_clean) = waited(read(body));
+    let (bytes, is_clean) = waited(read(waited(service.call(request, service.mint())).into_body()));
     assert!(is_clean);
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let frame = |frame: &str| {
@@ -356,12 +361,12 @@ fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
     let left = |bytes| *fixture.school.available.lock().unwrap() = bytes;
     left(Some(999));
     let mut body = json!({"data": LINE, "adapter": "one", "preview": true});
-    let (status, preview) = ask(&service, "POST", "/v1/train/sft", &body);
+    let (status, preview) = train(&service, &body);
     assert_eq!((status, &preview["outlook"]["memory_bytes"]), (200, &json!(1_000)), "{preview}");
     body["preview"] = json!(false);
-    let (status, refused) = ask(&service, "POST", "/v1/train/sft", &body);
+    let (status, refused) = train(&service, &body);
     assert_eq!((status, &refused["error"]["code"]), (400, &json!("not_enough_memory")), "{refused}");
-    let (_, jobs) = ask(&service, "GET", "/v1/train/jobs", &Value::Null);
+    let (_, jobs) = get(&service, "/v1/train/jobs");
     assert_eq!(jobs["data"], json!([]));
     left(Some(1_000));
     let (one, two) = (begin(&service, "one"), begin(&service, "two"));
@@ -384,10 +389,8 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
     let (one, two, three) = (begin(&service, "one"), begin(&service, "two"), begin(&service, "three"));
     until(&service, &one, "running");
     until(&service, &two, "queued");
-    assert_eq!(
-        ask(&service, "DELETE", &format!("/v1/train/jobs/{two}"), &Value::Null).1["status"],
-        "cancelled"
-    );
+    let ended = delete(&service, &two).1;
+    assert_eq!(ended["status"], "cancelled");
     fixture.school.let_go(6);
     let events = followed(&service, &one, 0);
     let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
@@ -397,7 +400,7 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
     until(&service, &three, "completed");
     let known: Vec<String> = fixture.school.known().into_iter().map(|(id, _)| id).collect();
     assert_eq!(known, ["one", "three"]);
-    let (_, jobs) = ask(&service, "GET", "/v1/train/jobs", &Value::Null);
+    let (_, jobs) = get(&service, "/v1/train/jobs");
     let statuses: Vec<&str> =
         jobs["data"].as_array().unwrap().iter().map(|job| job["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["completed", "cancelled", "completed"]);
@@ -412,9 +415,9 @@ fn jobs_have_their_turns_and_are_followed_to_their_ends() {
     }
     // The name is taken.
     let again = json!({"data": LINE, "adapter": "one"});
-    assert_eq!(ask(&service, "POST", "/v1/train/sft", &again).1["error"]["code"], "adapter_exists");
+    assert_eq!(train(&service, &again).1["error"]["code"], "adapter_exists");
     let again = json!({"data": LINE, "adapter": "one", "replace": true});
-    assert_eq!(ask(&service, "POST", "/v1/train/sft", &again).0, 202);
+    assert_eq!(train(&service, &again).0, 202);
 }
 
 #[test]
@@ -445,7 +448,7 @@ fn what_was_queued_or_running_is_taken_up_at_the_next_start() {
     let service = fixture.open();
     let known = fixture.school.known();
     assert_eq!(known, [("one".to_owned(), "3".to_owned()), ("two".to_owned(), "3".to_owned())]);
-    let forgotten = ask(&service, "DELETE", &format!("/v1/train/jobs/{one}?forget=true"), &Value::Null);
+    let forgotten = delete(&service, &format!("{one}?forget=true"));
     assert_eq!((forgotten.0, fixture.school.known().len(), folder.exists()), (200, 1, false));
 }
 
@@ -469,8 +472,7 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
         eventually("the job makes progress", || !job(&service, &one)["progress"].is_null());
         assert_eq!(act(&service, &one, "pause")["status"], "paused");
         assert_eq!(act(&service, &one, "pause")["status"], "paused", "it is what was asked for");
-        let (status, refused) =
-            ask(&service, "DELETE", &format!("/v1/train/jobs/{one}?forget=true"), &Value::Null);
+        let (status, refused) = delete(&service, &format!("{one}?forget=true"));
         assert_eq!((status, &refused["error"]["code"]), (409, &json!("job_is_not_over")));
         // The next job runs.
         until(&service, &two, "running");
@@ -484,10 +486,9 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
     };
     fixture.school.let_go(9);
     let service = fixture.open();
-    let four = begin(&service, "four");
-    until(&service, &four, "completed");
+    until(&service, &begin(&service, "four"), "completed");
     for id in [&one, &three] {
-        let (_, job) = ask(&service, "GET", &format!("/v1/train/jobs/{id}"), &Value::Null);
+        let (_, job) = get(&service, &format!("/v1/train/jobs/{id}"));
         assert_eq!(job["status"], "paused", "{job}");
     }
     let (_, tuned) = ask(&service, "POST", &format!("/v1/fine_tuning/jobs/{one}/resume"), &Value::Null);
@@ -498,13 +499,13 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
     let expected = ["queued", "started", "progress", "paused", "queued", "resumed", "progress", "progress"];
     assert_eq!(kinds(&service, &one), [expected.as_slice(), &["completed"]].concat());
     // Cancelling a paused job removes its files.
-    let gone = ask(&service, "DELETE", &format!("/v1/train/jobs/{three}"), &Value::Null);
+    let gone = delete(&service, &three);
     assert_eq!(gone.1["status"], "cancelled");
     assert_eq!(kinds(&service, &three), ["queued", "paused", "cancelled"]);
     for (path, allowed) in [(format!("{two}/pause"), "pause"), (format!("{two}/resume"), "resume")] {
         let (status, error) = ask(&service, "POST", &format!("/v1/fine_tuning/jobs/{path}"), &Value::Null);
         assert_eq!((status, &error["error"]["code"]), (409, &json!("job_is_over")), "{allowed}");
-        assert_eq!(ask(&service, "GET", &format!("/v1/train/jobs/{path}"), &Value::Null).0, 405);
+        assert_eq!(get(&service, &format!("/v1/train/jobs/{path}")).0, 405);
     }
 }
 
@@ -538,28 +539,32 @@ impl Fixture {
     }
 }
 
+/// Begins a job of six epochs.
+fn begin_six(service: &Service) -> String {
+    let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
+    train(service, &body).1["id"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
     let fixture = Fixture::new();
     fixture.school.leaves.store(true, Ordering::SeqCst);
     let (one, kept) = {
         let service = fixture.open();
-        let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
-        let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
+        let one = begin_six(&service);
         fixture.school.let_go(5);
         eventually("five steps are done", || job(&service, &one)["progress"]["step"] == 5);
         // Older checkpoints are deleted after the new one is registered: first from the job, then from the
         // runtime.
-        eventually("three checkpoints are left", || {
-            checkpoints(&service, &one).len() <= 3 && fixture.known().len() <= 3
-        });
+        let is_left = || checkpoints(&service, &one).len() <= 3 && fixture.known().len() <= 3;
+        eventually("three checkpoints are left", is_left);
         let points = checkpoints(&service, &one);
         assert_eq!((steps(&points), fixture.known()), (vec![5, 4, 3], names(&points)));
         let path = format!("/v1/fine_tuning/jobs/{one}/checkpoints?limit=1");
         let page = ask(&service, "GET", &path, &Value::Null).1;
         assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (1, &json!(true)), "{page}");
         let after = page["data"][0]["id"].as_str().unwrap();
-        let page = ask(&service, "GET", &format!("{path}&after={after}"), &Value::Null).1;
+        let page = get(&service, &format!("{path}&after={after}")).1;
         assert_eq!((&page["data"][0]["step_number"], &page["has_more"]), (&json!(4), &json!(true)), "{page}");
         assert_eq!(page["data"][0]["metrics"]["train_loss"], json!(0.25));
         (one, points)
@@ -577,7 +582,7 @@ fn the_ends_of_epochs_are_kept_as_models_up_to_a_bound() {
     assert_eq!((points[0].1.as_str(), fixture.known()), ("one", names(&points)));
     let folders = std::fs::read_dir(fixture.root.path().join("train").join(&one).join("epochs")).unwrap();
     assert_eq!(folders.count(), 2);
-    let (_, own) = ask(&service, "GET", &format!("/v1/train/jobs/{one}/checkpoints"), &Value::Null);
+    let (_, own) = get(&service, &format!("/v1/train/jobs/{one}/checkpoints"));
     assert_eq!((&own["data"][0]["model"], &own["data"][2]["step"]), (&json!("m:one"), &json!(4)), "{own}");
 }
 
@@ -586,15 +591,13 @@ fn the_ends_of_epochs_give_way_to_what_is_made() {
     let fixture = Fixture::new();
     fixture.school.leaves.store(true, Ordering::SeqCst);
     let service = fixture.open();
-    let body = json!({"data": LINE, "adapter": "one", "epochs": 6});
-    let one = ask(&service, "POST", "/v1/train/sft", &body).1["id"].as_str().unwrap().to_owned();
+    let one = begin_six(&service);
     fixture.school.let_go(6);
     until(&service, &one, "completed");
     // The runtime's adapter limit is reached.
     fixture.school.let_go(9);
     for name in ["two", "three", "four"] {
-        let id = begin(&service, name);
-        until(&service, &id, "completed");
+        until(&service, &begin(&service, name), "completed");
         assert!(fixture.known().len() <= 9, "{:?}", fixture.known());
     }
     assert_eq!(checkpoints(&service, &one).len(), 1, "what was left first goes first: {:?}", fixture.known());
@@ -605,10 +608,10 @@ fn the_ends_of_epochs_give_way_to_what_is_made() {
     fixture.school.let_go(1);
     let last = begin(&service, "last");
     eventually("there is a checkpoint", || !checkpoints(&service, &last).is_empty());
-    ask(&service, "DELETE", &format!("/v1/train/jobs/{last}"), &Value::Null);
+    delete(&service, &last);
     let (_, name) = checkpoints(&service, &last).remove(0);
     assert!(fixture.known().contains(&name));
-    ask(&service, "DELETE", &format!("/v1/train/jobs/{last}?forget=true"), &Value::Null);
+    delete(&service, &format!("{last}?forget=true"));
     assert!(!fixture.known().contains(&name));
 }
 
@@ -620,11 +623,8 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
     write_adapter(&fixture.root.path().join("secret"), 9);
     write_adapter(&adapters.join("linked"), 9);
     std::fs::remove_file(adapters.join("linked/adapter_config.json")).unwrap();
-    std::os::unix::fs::symlink(
-        fixture.root.path().join("secret/adapter_config.json"),
-        adapters.join("linked/adapter_config.json"),
-    )
-    .unwrap();
+    let secret = fixture.root.path().join("secret/adapter_config.json");
+    std::os::unix::fs::symlink(secret, adapters.join("linked/adapter_config.json")).unwrap();
     std::fs::create_dir_all(adapters.join("empty")).unwrap();
     let service = fixture.open();
     let body = |from: &str| json!({"data": LINE, "adapter": "on", "init_adapter_dir": from});
@@ -635,15 +635,12 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
         ("none", 404, "adapter_not_found"),
         ("empty", 422, "invalid_adapter"),
     ] {
-        let (found, answer) = ask(&service, "POST", "/v1/train/sft", &body(from));
+        let (found, answer) = train(&service, &body(from));
         let error = &answer["error"];
-        assert_eq!(
-            (found, &error["code"], &error["param"]),
-            (status, &json!(code), &json!("init_adapter_dir")),
-            "{from}: {error}"
-        );
+        assert_eq!((found, &error["code"]), (status, &json!(code)), "{from}: {error}");
+        assert_eq!(error["param"], "init_adapter_dir", "{from}: {error}");
     }
-    let (status, job) = ask(&service, "POST", "/v1/train/sft", &body("law"));
+    let (status, job) = train(&service, &body("law"));
     assert_eq!((status, &job["init_adapter_dir"]), (202, &json!("law")), "{job}");
     // The job has its own copy of the adapter that it continues from.
     std::fs::remove_dir_all(adapters.join("law")).unwrap();
@@ -665,17 +662,15 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     fixture.school.reads_on.store(true, Ordering::SeqCst);
     act(&service, &one, "resume");
     let readings = |count: usize| {
-        eventually(&format!("the data is read {count} times"), || {
-            fixture.school.readings.load(Ordering::SeqCst) == count
-        });
+        let is_read = || fixture.school.readings.load(Ordering::SeqCst) == count;
+        eventually(&format!("the data is read {count} times"), is_read);
     };
     readings(1);
-    ask(&service, "DELETE", &format!("/v1/train/jobs/{one}"), &Value::Null);
+    delete(&service, &one);
     readings(0);
     // The client disconnects while the data is being read.
     let body = Bytes::from(json!({"data": LINE, "adapter": "two"}).to_string());
-    let json = ("content-type", "application/json");
-    let request = || Request::post("/v1/train/sft").header(json.0, json.1).body(body.clone()).unwrap();
+    let request = || crate::post("/v1/train/sft").body(body.clone()).unwrap();
     let mut call = Box::pin(service.call(request(), service.mint()));
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     assert!(call.as_mut().poll(&mut cx).is_pending());
@@ -688,11 +683,9 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     readings(1);
     service.close();
     readings(0);
-    let (status, error) = {
-        let (head, body) = waited(call).into_parts();
-        (head.status.as_u16(), json_of(&waited(read(body)).0))
-    };
-    assert_eq!((status, &error["error"]["code"]), (503, &json!("node_ends")), "{error}");
+    let (head, body) = waited(call).into_parts();
+    let error = json_of(&waited(read(body)).0);
+    assert_eq!((head.status.as_u16(), &error["error"]["code"]), (503, &json!("node_ends")), "{error}");
 }
 
 #[test]
@@ -700,16 +693,10 @@ fn a_node_says_what_it_trains() {
     let fixture = Fixture::new();
     let capabilities = ask(&fixture.open(), "GET", "/v1/capabilities", &Value::Null).1;
     let training = &capabilities["training"];
-    assert_eq!(
-        (&training["kinds"], &training["methods"]),
-        (&json!(["sft"]), &json!(["supervised"])),
-        "{capabilities}"
-    );
-    assert_eq!(
-        (&training["max_job_checkpoints"], &training["pauses"]),
-        (&json!(3), &json!(true)),
-        "{capabilities}"
-    );
+    assert_eq!(training["kinds"], json!(["sft"]), "{capabilities}");
+    assert_eq!(training["methods"], json!(["supervised"]), "{capabilities}");
+    assert_eq!(training["max_job_checkpoints"], 3, "{capabilities}");
+    assert_eq!(training["pauses"], true, "{capabilities}");
     assert_eq!(training["max_jobs"], 64);
     let none = ask(&crate::service(node::Echo), "GET", "/v1/capabilities", &Value::Null).1;
     assert_eq!((&none["training"], none["adapters"].is_boolean()), (&Value::Null, true), "{none}");
@@ -728,7 +715,7 @@ fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
     assert_eq!((kind.as_str(), &event["message"]), ("failed", &json!("It is no longer a number.")));
     fixture.school.fails.store(false, Ordering::SeqCst);
     let body = json!({"data": [{"messages": []}], "max_duration_hours": 1e-12});
-    let (_, late) = ask(&service, "POST", "/v1/train/sft", &body);
+    let (_, late) = train(&service, &body);
     let late = until(&service, late["id"].as_str().unwrap(), "failed");
     assert_eq!(late["error"]["code"], "duration_reached", "{late}");
     let name = late["adapter"].as_str().unwrap();
@@ -740,7 +727,7 @@ fn what_is_asked_is_refused_by_name_before_anything_begins() {
     let fixture = Fixture::new();
     let service = fixture.open();
     let refused = |body: Value| {
-        let (status, answer) = ask(&service, "POST", "/v1/train/sft", &body);
+        let (status, answer) = train(&service, &body);
         let error = &answer["error"];
         let word = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
         (status, word("code"), word("param"))
@@ -758,22 +745,17 @@ fn what_is_asked_is_refused_by_name_before_anything_begins() {
     assert_eq!(refused(json!({"data": LINE, "split_ratio": 0.5, "eval_examples": 1})).2, "eval_examples");
     assert_eq!(refused(json!({"data": LINE, "model": "n"})), word(404, "model_not_found", "model"));
     assert_eq!(refused(json!({"data": LINE, "model": "m", "base": "n"})).2, "base");
-    let none = json!(null);
-    assert_eq!(ask(&service, "GET", "/v1/train/jobs/none", &none).0, 404);
-    assert_eq!(ask(&service, "GET", "/v1/train/jobs?tide=1", &none).1["error"]["param"], "tide");
-    assert_eq!(ask(&service, "PUT", "/v1/train/jobs/none", &none).0, 405);
+    assert_eq!(get(&service, "/v1/train/jobs/none").0, 404);
+    assert_eq!(get(&service, "/v1/train/jobs?tide=1").1["error"]["param"], "tide");
+    assert_eq!(ask(&service, "PUT", "/v1/train/jobs/none", &Value::Null).0, 405);
     let body = json!({"data": LINE, "preview": true, "lora_rank": 4, "split_ratio": 0.75});
-    let (status, preview) = ask(&service, "POST", "/v1/train/sft", &body);
+    let (status, preview) = train(&service, &body);
     assert_eq!((status, &preview["outlook"]["steps"]), (200, &json!(3)), "{preview}");
     let settings = &preview["settings"];
-    assert_eq!(
-        (&settings["lora_alpha"], &settings["split_ratio"]),
-        (&json!(8.0), &json!(0.75)),
-        "{settings}"
-    );
+    assert_eq!((&settings["lora_alpha"], &settings["split_ratio"]), (&json!(8.0), &json!(0.75)));
     let small = json!({"data": LINE, "validation_data": LINE, "preview": true, "log_every": 3, "split_seed": 9,
         "num_examples": 1, "max_cost_gbp": 0.5});
-    let (status, preview) = ask(&service, "POST", "/v1/train/sft", &small);
+    let (status, preview) = train(&service, &small);
     assert_eq!(status, 200, "{preview}");
     let settings = &preview["settings"];
     assert_eq!((&settings["log_every"], &settings["split_seed"]), (&json!(3), &json!(9)), "{settings}");
@@ -788,7 +770,7 @@ fn what_is_asked_is_refused_by_name_before_anything_begins() {
         body[field] = value;
         assert_eq!(refused(body), word(400, "invalid_value", field));
     }
-    assert_eq!(ask(&service, "GET", "/v1/train/jobs", &none).1["data"], json!([]));
+    assert_eq!(get(&service, "/v1/train/jobs").1["data"], json!([]));
     // Without a data directory or a trainer, nothing is started.
     let (status, answer) = ask(&crate::service(node::Echo), "POST", "/v1/train/sft", &body);
     assert_eq!((status, &answer["error"]["code"]), (501, &json!("training_not_served")));

@@ -22,12 +22,8 @@ fn a_job_that_can_not_be_written_down_is_refused() {
     let jobs = fixture.root.path().join("train");
     std::fs::remove_dir_all(&jobs).unwrap();
     std::fs::write(&jobs, "no folder").unwrap();
-    refused(
-        ask(&service, "POST", "/v1/train/sft", &json!({"data": LINE, "adapter": "a"})),
-        503,
-        "book_not_written",
-        "The node can't write its training jobs.",
-    );
+    let answer = ask(&service, "POST", "/v1/train/sft", &json!({"data": LINE, "adapter": "a"}));
+    refused(answer, 503, "book_not_written", "The node can't write its training jobs.");
     assert_eq!(ask(&service, "GET", "/v1/train/jobs", &Value::Null).1["data"], json!([]));
 }
 
@@ -40,12 +36,9 @@ fn more_jobs_than_are_kept_are_refused_until_one_can_be_forgotten() {
         begin(&service, &format!("adapter-{number}"));
     }
     let body = json!({"data": LINE, "adapter": "adapter-64"});
-    refused(
-        ask(&service, "POST", "/v1/train/sft", &body),
-        409,
-        "too_many_jobs",
-        "This node keeps 64 training jobs, and none of them can be forgotten.",
-    );
+    let answer = ask(&service, "POST", "/v1/train/sft", &body);
+    let message = "This node keeps 64 training jobs, and none of them can be forgotten.";
+    refused(answer, 409, "too_many_jobs", message);
     assert_eq!(ask(&service, "DELETE", &format!("/v1/train/jobs/{first}"), &Value::Null).0, 200);
     while ask(&service, "GET", &format!("/v1/train/jobs/{first}"), &Value::Null).1["status"] != "cancelled" {
         std::thread::yield_now();
@@ -69,10 +62,6 @@ fn more_data_than_one_job_takes_is_refused() {
     let half = domain::limits::BODY_BYTES_MAX / 2;
     let (one, other) = (upload(half), upload(half + 1));
     let body = json!({"training_file": one, "validation_file": other, "adapter": "a"});
-    refused(
-        ask(&service, "POST", "/v1/train/sft", &body),
-        413,
-        "too_much_data",
-        "A job learns from 33554432 bytes at most.",
-    );
+    let answer = ask(&service, "POST", "/v1/train/sft", &body);
+    refused(answer, 413, "too_much_data", "A job learns from 33554432 bytes at most.");
 }

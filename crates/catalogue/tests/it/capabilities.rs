@@ -150,9 +150,8 @@ fn purges_promise_what_a_provider_can_do() {
 fn shares_agree_with_the_prices() {
     let catalogue = shipped();
     let mut compared = 0;
-    for (model, offer) in
-        catalogue.models().iter().flat_map(|model| model.offers.iter().map(move |o| (model, o)))
-    {
+    let offers = catalogue.models().iter().flat_map(|model| model.offers.iter().map(move |o| (model, o)));
+    for (model, offer) in offers {
         let Some(provider) = catalogue.capabilities().provider(&offer.provider) else { continue };
         let Some(rates) = offer.rates else { continue };
         let facts = provider.facts_of(&offer.upstream_model);
@@ -162,15 +161,14 @@ fn shares_agree_with_the_prices() {
             assert_eq!(saved, *discount, "{}: a cached read costs less by", model.full);
             compared += 1;
         }
-        let write = facts.prompt_cache_write_pct.as_ref().and_then(Fact::value);
-        if let (Some(price), Some(share)) = (rates.cache_write, write) {
-            assert_eq!(price.0 * 100, rates.input.0 * share, "{}: a cache write", model.full);
-            compared += 1;
-        }
-        let long = facts.prompt_cache_extended_write_pct.as_ref().and_then(Fact::value);
-        if let (Some(price), Some(share)) = (rates.cache_write_long, long) {
-            assert_eq!(price.0 * 100, rates.input.0 * share, "{}: a long cache write", model.full);
-            compared += 1;
+        for (price, share, what) in [
+            (rates.cache_write, &facts.prompt_cache_write_pct, "a cache write"),
+            (rates.cache_write_long, &facts.prompt_cache_extended_write_pct, "a long cache write"),
+        ] {
+            if let (Some(price), Some(share)) = (price, share.as_ref().and_then(Fact::value)) {
+                assert_eq!(price.0 * 100, rates.input.0 * share, "{}: {what}", model.full);
+                compared += 1;
+            }
         }
     }
     assert!(compared > 80, "{compared} compared");
@@ -196,22 +194,15 @@ fn the_manifest_can_be_told() {
 fn models_with_a_public_tokenizer_have_it_wherever_they_are_sold() {
     let catalogue = shipped();
     let (o200k, cl100k) = (Some(Vocabulary::O200k), Some(Vocabulary::Cl100k));
-    for (model, vocabulary) in [
-        ("gpt-4o-mini", o200k),
-        ("gpt-4.1", o200k),
-        ("gpt-5.4-pro", o200k),
-        ("o3", o200k),
-        ("o4-mini-2025-04-16", o200k),
-        ("accounts/fireworks/models/gpt-oss-120b", o200k),
-        ("openai/gpt-oss-20b", o200k),
-        ("gpt-4-turbo", cl100k),
-        ("gpt-3.5-turbo-0125", cl100k),
-        ("text-embedding-3-small", cl100k),
-        ("gpt-6.2-sol", None),
-        ("claude-sonnet-5-5", None),
-        ("gemini-2.5-pro", None),
-        ("some/model", None),
+    let of_o200k = "gpt-4o-mini gpt-4.1 gpt-5.4-pro o3 o4-mini-2025-04-16 openai/gpt-oss-20b \
+                    accounts/fireworks/models/gpt-oss-120b";
+    for (vocabulary, models) in [
+        (o200k, of_o200k),
+        (cl100k, "gpt-4-turbo gpt-3.5-turbo-0125 text-embedding-3-small"),
+        (None, "gpt-6.2-sol claude-sonnet-5-5 gemini-2.5-pro some/model"),
     ] {
-        assert_eq!(catalogue.vocabulary(model), vocabulary, "{model}");
+        for model in models.split(' ') {
+            assert_eq!(catalogue.vocabulary(model), vocabulary, "{model}");
+        }
     }
 }

@@ -71,6 +71,8 @@ fn a_wrong_row_is_refused_with_its_line_and_field() {
     let offer =
         |body: &str| model(&format!("name = \"alpha/x\"\n[[model.offer]]\nprovider = \"alpha\"\n{body}"));
     let priced = |rates: &str| offer(&format!("upstream_model = \"x\"\nrates = {rates}"));
+    let long = |rates: &str| format!("long_prompt = {{ above_tokens = 9, rates = {{ {rates} }} }}");
+    let second = "[[model.offer]]\nprovider = \"al\"\nupstream_model = \"y\"";
     for (overlay, line, message) in [
         ("modle = 1".to_owned(), 1, "unknown field"),
         (model("name = 3"), 2, "expected a string"),
@@ -83,28 +85,15 @@ fn a_wrong_row_is_refused_with_its_line_and_field() {
         (offer("upstream_model = \"x\"\nsauce = \"y\""), 6, "unknown field"),
         (offer("upstream_model = \"\""), 4, "upstream_model is empty"),
         (offer("upstream_model = \"x\"").replace("\"alpha\"\n", "\"beta\"\n"), 4, "no such provider"),
-        (
-            format!(
-                "{}\n[[model.offer]]\nprovider = \"al\"\nupstream_model = \"y\"",
-                offer("upstream_model = \"x\"")
-            ),
-            7,
-            "two offers of \"alpha\"",
-        ),
+        (offer("upstream_model = \"x\"\n") + second, 7, "two offers of \"alpha\""),
         (priced("{ input = -1, output = 1 }"), 6, "-1"),
         (priced("{ input = 2.5, output = 1 }"), 6, "floating point"),
         (priced("{ input = 1 }"), 6, "rates.output is missing"),
         (priced("{ input = 1, output = 10_000_000_001 }"), 6, "10,000 USD"),
         (priced("{ input = 1, output = 1, cache = 2 }"), 6, "unknown field"),
+        (priced("{ input = 1, output = 1 }\n") + &long("input = 2"), 7, "rates.output is missing"),
         (
-            priced("{ input = 1, output = 1 }\nlong_prompt = { above_tokens = 9, rates = { input = 2 } }"),
-            7,
-            "rates.output is missing",
-        ),
-        (
-            offer(
-                "upstream_model = \"x\"\nlong_prompt = { above_tokens = 9, rates = { input = 2, output = 2 } }",
-            ),
+            offer("upstream_model = \"x\"\n") + &long("input = 2, output = 2"),
             4,
             "needs the rates of a shorter one",
         ),
@@ -121,6 +110,7 @@ fn a_wrong_row_is_refused_with_its_line_and_field() {
 fn our_own_files_must_name_source_and_day() {
     let without =
         |line: &str| ONE.lines().filter(|text| !text.starts_with(line)).collect::<Vec<_>>().join("\n");
+    let tier = |name, facts| format!("{ONE}[[model.offer.tier]]\nname = \"{name}\"\n{facts}\n");
     for (models, message) in [
         (without("source"), "needs the source"),
         (without("checked"), "needs the day"),
@@ -132,12 +122,9 @@ fn our_own_files_must_name_source_and_day() {
         ),
         (format!("{ONE}as_of = \"2026-11-21\"\n"), "is of a later day"),
         (format!("{ONE}as_of = \"soon\"\n"), "as_of, which is a day"),
-        (format!("{ONE}[[model.offer.tier]]\nname = \"gold\"\npercent = 50\n"), "isn't a tier"),
-        (format!("{ONE}[[model.offer.tier]]\nname = \"flex\"\npercent = 50\n"), "needs the source"),
-        (
-            format!("{ONE}[[model.offer.tier]]\nname = \"flex\"\nsource = \"a\"\nchecked = \"2026-11-20\"\n"),
-            "either a percent",
-        ),
+        (tier("gold", "percent = 50"), "isn't a tier"),
+        (tier("flex", "percent = 50"), "needs the source"),
+        (tier("flex", "source = \"a\"\nchecked = \"2026-11-20\""), "either a percent"),
     ] {
         let error = Catalogue::of_texts(TWO, &models).unwrap_err();
         assert!(error.message.contains(message), "{error}");

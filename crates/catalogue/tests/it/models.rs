@@ -66,9 +66,8 @@ fn the_whole_is_large_and_whatever_has_no_price_says_so() {
     let offers: Vec<&Offer> = models.iter().flat_map(|model| &model.offers).collect();
     for facts in catalogue.providers() {
         let own = offers.iter().filter(|offer| offer.provider == facts.slug);
-        let (count, priced) = own
-            .fold((0, 0), |(count, priced), offer| (count + 1, priced + usize::from(offer.rates.is_some())));
-        println!("{}: {count} offers, {priced} priced", facts.slug);
+        let priced = own.clone().filter(|offer| offer.rates.is_some()).count();
+        println!("{}: {} offers, {priced} priced", facts.slug, own.count());
     }
     let priced = offers.iter().filter(|offer| offer.rates.is_some()).count();
     let share = priced * 100 / offers.len();
@@ -110,10 +109,8 @@ fn tiers_and_fees_have_a_price_where_one_was_read() {
     };
     assert_eq!(of("openai/gpt-4o-mini", "openai", Tier::Flex), Some(TierRates::Percent(50)));
     let Some(TierRates::Rates(rates)) = of("openai/gpt-4o-mini", "openai", Tier::Priority) else { panic!() };
-    assert_eq!(
-        (rates.input, rates.cached_read, rates.output),
-        (Price(250_000), Some(Price(125_000)), Price(1_000_000))
-    );
+    assert_eq!((rates.input, rates.cached_read), (Price(250_000), Some(Price(125_000))));
+    assert_eq!(rates.output, Price(1_000_000));
     assert_eq!(of("openai/gpt-4o-mini", "openai", Tier::Scale), None);
     assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Flex), Some(TierRates::Percent(50)));
     assert_eq!(of("google/gemini-2.5-pro", "gemini", Tier::Priority), None, "a range isn't a price");
@@ -121,9 +118,7 @@ fn tiers_and_fees_have_a_price_where_one_was_read() {
         for price in &*offer.tiers {
             let is_dearer = match price.price {
                 TierRates::Percent(percent) => percent > 100,
-                TierRates::Rates(rates) => {
-                    offer.rates.is_some_and(|standard| rates.output.0 > standard.output.0)
-                }
+                TierRates::Rates(it) => offer.rates.is_some_and(|ours| it.output.0 > ours.output.0),
             };
             assert_eq!(is_dearer, price.tier == Tier::Priority, "{} {:?}", offer.upstream_model, price.tier);
             assert!(!price.origin.source.is_empty() && !price.origin.checked.is_empty());
@@ -173,11 +168,8 @@ fn a_long_prompt_is_dearer_and_costs_so_from_its_first_token() {
         let rates = offer.rates.unwrap();
         assert_eq!(offer.rates_for(long.above_tokens), Some(rates));
         assert_eq!(offer.rates_for(long.above_tokens + 1), Some(long.rates));
-        assert!(
-            long.rates.input.0 > rates.input.0 && long.rates.output.0 > rates.output.0,
-            "{}",
-            offer.upstream_model
-        );
+        assert!(long.rates.input.0 > rates.input.0, "{}", offer.upstream_model);
+        assert!(long.rates.output.0 > rates.output.0, "{}", offer.upstream_model);
         assert_eq!(long.rates.cached_read.is_some(), rates.cached_read.is_some(), "{}", offer.upstream_model);
         assert_eq!(long.rates.cache_write.is_some(), rates.cache_write.is_some(), "{}", offer.upstream_model);
     }
@@ -199,17 +191,14 @@ fn what_is_sold_by_the_unit_has_no_price_of_tokens() {
         let overlay = format!(
             "[[model]]\nname = \"acme/x\"\nmodality = \"image\"\n[[model.offer]]\nprovider = \"openai\"\nupstream_model = \"x\"\nrates = {rates}\n"
         );
-        shipped()
-            .with_overlay(&overlay)
-            .map(|catalogue| catalogue.model("acme/x").unwrap().offers[0].rates.unwrap())
+        let stated = shipped().with_overlay(&overlay);
+        stated.map(|catalogue| catalogue.model("acme/x").unwrap().offers[0].rates.unwrap())
     };
-    let rates =
-        read("{ per_image = 40_000, per_audio_minute = 6_000, per_thousand_searches = 2_000_000 }").unwrap();
+    let units = "{ per_image = 40_000, per_audio_minute = 6_000, per_thousand_searches = 2_000_000 }";
+    let rates = read(units).unwrap();
     assert_eq!(rates.units.image, Some(Price(40_000_000_000)));
-    assert_eq!(
-        (rates.units.audio_ms, rates.units.search),
-        (Some(Price(100_000)), Some(Price(2_000_000_000)))
-    );
+    assert_eq!(rates.units.audio_ms, Some(Price(100_000)));
+    assert_eq!(rates.units.search, Some(Price(2_000_000_000)));
     assert!(read("{ image_output = 5 }").is_err(), "a picture's tokens alone are no price of the prompt");
     assert!(read("{ per_image = 10_000_000_001 }").is_err());
 }
@@ -235,26 +224,22 @@ fn what_is_no_conversation_has_its_own_modality() {
 #[test]
 fn a_model_without_a_row_does_what_its_name_tells() {
     let catalogue = shipped();
-    for (seller, name, expected) in [
-        ("openai", "gpt-image-1", Some(Modality::Image)),
-        ("openai", "dall-e-3", Some(Modality::Image)),
-        ("openai", "sora-2", Some(Modality::Video)),
-        ("openai", "gpt-4o-mini-tts-2025-12-15", Some(Modality::Audio)),
-        ("openai", "gpt-4o-realtime-preview", Some(Modality::Realtime)),
-        ("openai", "gpt-99", None),
-        ("azure_openai", "gpt-image-1.5", Some(Modality::Image)),
-        ("vertex_ai", "veo-3.0-generate-001", Some(Modality::Video)),
-        ("vertex_ai", "google/imagen-4.0-generate-001", Some(Modality::Image)),
-        ("my-proxy", "openai/sora-2", Some(Modality::Video)),
-        ("gemini", "gemini-2.5-flash-image", None),
-        ("fal", "fal-ai/flux/dev", None),
-        ("fal", "fal-ai/veo3", Some(Modality::Video)),
-        ("fal", "fal-ai/kling-video/v2.5-turbo/pro/text-to-video", Some(Modality::Video)),
-        ("fal", "fal-ai/elevenlabs/tts/turbo", Some(Modality::Audio)),
-        ("my-vllm", "llava-video-7b", None),
-        ("together_ai", "black-forest-labs/FLUX.1-schnell", Some(Modality::Image)),
+    let images = "openai gpt-image-1, openai dall-e-3, azure_openai gpt-image-1.5, \
+                  vertex_ai google/imagen-4.0-generate-001, together_ai black-forest-labs/FLUX.1-schnell";
+    let films = "openai sora-2, vertex_ai veo-3.0-generate-001, my-proxy openai/sora-2, fal fal-ai/veo3, \
+                 fal fal-ai/kling-video/v2.5-turbo/pro/text-to-video";
+    let unknown = "openai gpt-99, gemini gemini-2.5-flash-image, fal fal-ai/flux/dev, my-vllm llava-video-7b";
+    for (expected, names) in [
+        (Some(Modality::Image), images),
+        (Some(Modality::Video), films),
+        (Some(Modality::Audio), "openai gpt-4o-mini-tts-2025-12-15, fal fal-ai/elevenlabs/tts/turbo"),
+        (Some(Modality::Realtime), "openai gpt-4o-realtime-preview"),
+        (None, unknown),
     ] {
-        assert_eq!(catalogue.modality_by_name(seller, name), expected, "{seller}: {name}");
+        for name in names.split(", ") {
+            let (seller, model) = name.split_once(' ').unwrap();
+            assert_eq!(catalogue.modality_by_name(seller, model), expected, "{name}");
+        }
     }
     assert_eq!(catalogue.provider("fal").unwrap().modality, Some(Modality::Image));
     let elsewhere = |name| catalogue.served_elsewhere("gemini", name).map(|facts| facts.slug.as_str());
@@ -270,24 +255,12 @@ fn a_model_without_a_row_does_what_its_name_tells() {
 #[test]
 fn names_and_synonyms_lead_to_their_provider() {
     let catalogue = shipped();
-    for (name, slug, available) in [
-        ("openai", "openai", true),
-        ("together", "together_ai", true),
-        ("nebius", "nebius", true),
-        ("google", "gemini", true),
-        ("google_gemini", "gemini", true),
-        ("bedrock", "aws_bedrock", true),
-        ("azure", "azure_openai", true),
-        ("foundry", "azure_foundry", true),
-        ("vertex", "vertex_ai", true),
-        ("fireworks", "fireworks_ai", true),
-        ("mistral", "mistral", true),
-        ("fal", "fal", true),
-        ("xai", "xai", true),
-        ("anthropic", "anthropic", true),
-    ] {
+    let names = "openai=openai together=together_ai nebius=nebius google=gemini google_gemini=gemini \
+                 bedrock=aws_bedrock azure=azure_openai foundry=azure_foundry vertex=vertex_ai \
+                 fireworks=fireworks_ai mistral=mistral fal=fal xai=xai anthropic=anthropic";
+    for (name, slug) in names.split(' ').map(|pair| pair.split_once('=').unwrap()) {
         let facts = catalogue.provider(name).unwrap();
-        assert_eq!((facts.slug.as_str(), facts.available), (slug, available), "{name}");
+        assert_eq!((facts.slug.as_str(), facts.available), (slug, true), "{name}");
     }
     let emergency = catalogue.provider("openrouter").unwrap();
     assert!(emergency.emergency_only && emergency.managed && !emergency.byok);
@@ -303,10 +276,8 @@ fn a_first_class_provider_is_ready_to_be_reached() {
     for slug in FIRST_CLASS {
         let facts = catalogue.provider(slug).unwrap();
         assert!(facts.byok && facts.managed && !facts.custom && !facts.emergency_only, "{slug}");
-        assert!(
-            facts.base_url.is_some() && facts.secret_env.is_some() && !facts.publishers.is_empty(),
-            "{slug}"
-        );
+        assert!(facts.base_url.is_some() && facts.secret_env.is_some(), "{slug}");
+        assert!(!facts.publishers.is_empty(), "{slug}");
     }
 }
 

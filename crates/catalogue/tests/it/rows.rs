@@ -7,13 +7,11 @@ use crate::ONE_PROVIDER;
 /// Every fact of a provider, all unverified but its dialects.
 fn complete() -> String {
     let unsaid = Facts::default().missing();
-    let facts: Vec<String> = unsaid
-        .into_iter()
-        .map(|name| match name {
-            "grammars" => "grammars = { value = [\"chat\"], source = \"page\" }".to_owned(),
-            _ => format!("{name} = {{ source = \"unverified\" }}"),
-        })
-        .collect();
+    let fact = |name| match name {
+        "grammars" => "grammars = { value = [\"chat\"], source = \"page\" }".to_owned(),
+        _ => format!("{name} = {{ source = \"unverified\" }}"),
+    };
+    let facts: Vec<String> = unsaid.into_iter().map(fact).collect();
     let head = "date = \"2026-11-20\"\n[sources]\n\
                 page = { at = \"https://alpha.example/api\", checked = \"2026-11-20\" }\n";
     format!("{head}[[provider]]\nslug = \"alpha\"\n[provider.facts]\n{}\n", facts.join("\n"))
@@ -46,17 +44,13 @@ fn the_more_exact_row_is_the_stronger() {
     ]
     .concat();
     let catalogue = catalogue_of(&text).unwrap();
-    for (model, has_marks) in [
-        ("one", true),
-        ("accounts/alpha/models/one", true),
-        ("one-2026", true),
-        ("one-two", false),
-        ("one-two-b", true),
-        ("one-three", false),
-        ("one-three-x", false),
-        ("other", false),
+    for (has_marks, models) in [
+        (true, ["one", "accounts/alpha/models/one", "one-2026", "one-two-b"]),
+        (false, ["one-two", "one-three", "one-three-x", "other"]),
     ] {
-        assert_eq!(catalogue.abilities("alpha", model).cache_marks, has_marks, "{model}");
+        for model in models {
+            assert_eq!(catalogue.abilities("alpha", model).cache_marks, has_marks, "{model}");
+        }
     }
     let facts = catalogue.capabilities().provider("alpha").unwrap().facts_of("one-three-x9");
     assert_eq!(facts.vision.as_ref().and_then(Fact::value), Some(&true));
@@ -83,6 +77,7 @@ fn a_wrong_fact_is_refused_with_its_field() {
     let with = |names: &str, facts: &str| complete() + &row(names, facts);
     let without =
         |name: &str| complete().lines().filter(|line| !line.starts_with(name)).collect::<Vec<_>>().join("\n");
+    let unread = "leaf = { at = \"x\", checked = \"2026-11-20\" }\n";
     for (text, message) in [
         (without("date"), "missing field `date`"),
         (complete().replace("date = \"2026-11-20\"", "date = \"today\""), "is a day"),
@@ -93,10 +88,7 @@ fn a_wrong_fact_is_refused_with_its_field() {
         (complete().replace("[\"chat\"]", "[]"), "speaks no grammar"),
         (complete().replace("[\"chat\"]", "[\"telex\"]"), "no such grammar: \"telex\""),
         (complete().replace("page = {", "leaf = {"), "no such source: \"page\""),
-        (
-            complete().replace("page = {", "leaf = { at = \"x\", checked = \"2026-11-20\" }\npage = {"),
-            "no fact was read there",
-        ),
+        (complete().replace("page = {", &format!("{unread}page = {{")), "no fact was read there"),
         (with("[\"x\"]", "cache_marks = { value = true, source = \"unverified\" }"), "unverified\" alone"),
         (with("[\"x\"]", "cache_marks = { source = \"page\" }"), "the source it was read at"),
         (with("[\"x\"]", "cache_marks = { value = 1, source = \"page\" }"), "expected a boolean"),
@@ -106,14 +98,7 @@ fn a_wrong_fact_is_refused_with_its_field() {
         (with("[\"a*b\"]", &marks(true)), "without a path"),
         (with("[\"a/b\"]", &marks(true)), "without a path"),
         (with("[\"x\", \"x\"]", &marks(true)), "\"x\" stands twice"),
-        (
-            complete()
-                + &complete()
-                    .split_once("[[provider]]")
-                    .map(|(_, row)| format!("[[provider]]{row}"))
-                    .unwrap(),
-            "stands twice",
-        ),
+        (complete() + "[[provider]]" + complete().split_once("[[provider]]").unwrap().1, "stands twice"),
     ] {
         let error = manifest_of(&text).unwrap_err();
         assert!(error.to_string().contains(message), "wanted {message:?}, got: {error}");

@@ -64,29 +64,19 @@ fn a_provider_that_nobody_read_of_can_be_stated() {
 
 #[test]
 fn a_wrong_statement_names_its_field() {
+    let fact = |name: &str, stated: Value| json!({"facts": {name: stated}});
+    let (similar, discount) = ("did you mean batch_api_supported?", "prompt_cache_discount_pct");
     for (statement, field, message) in [
-        (
-            json!({"facts": {"batch_api_support": {"value": true}}}),
-            "facts.batch_api_support",
-            "did you mean batch_api_supported?",
-        ),
-        (json!({"facts": {"vision": {"value": "yes"}}}), "facts.vision", "expected a boolean"),
-        (json!({"facts": {"vision": true}}), "facts.vision", "invalid type"),
-        (json!({"facts": {"vision": {"value": true, "sauce": "x"}}}), "facts.vision", "unknown field"),
-        (json!({"facts": {"vision": {}}}), "facts.vision", "has a value"),
-        (
-            json!({"facts": {"vision": {"value": true, "source": "unverified"}}}),
-            "facts.vision",
-            "has a value",
-        ),
-        (json!({"facts": {"vision": {"value": true, "checked": "soon"}}}), "facts.vision", "is a day"),
-        (
-            json!({"facts": {"prompt_cache_discount_pct": {"value": 101}}}),
-            "facts.prompt_cache_discount_pct",
-            "more than 100",
-        ),
-        (json!({"facts": {"grammars": {"value": []}}}), "facts.grammars", "one at least"),
-        (json!({"facts": {"purge": {"value": "magic"}}}), "facts.purge", "unknown variant"),
+        (fact("batch_api_support", json!({"value": true})), "facts.batch_api_support", similar),
+        (fact("vision", json!({"value": "yes"})), "facts.vision", "expected a boolean"),
+        (fact("vision", json!(true)), "facts.vision", "invalid type"),
+        (fact("vision", json!({"value": true, "sauce": "x"})), "facts.vision", "unknown field"),
+        (fact("vision", json!({})), "facts.vision", "has a value"),
+        (fact("vision", json!({"value": true, "source": "unverified"})), "facts.vision", "has a value"),
+        (fact("vision", json!({"value": true, "checked": "soon"})), "facts.vision", "is a day"),
+        (fact(discount, json!({"value": 101})), "facts.prompt_cache_discount_pct", "more than 100"),
+        (fact("grammars", json!({"value": []})), "facts.grammars", "one at least"),
+        (fact("purge", json!({"value": "magic"})), "facts.purge", "unknown variant"),
         (json!({"models": {"a/b": {"vision": {"value": true}}}}), "models.a/b", "without a path"),
         (json!({"models": {"*": {"vision": {"value": true}}}}), "models.*", "without a path"),
         (json!({"models": {"a": {"grammars": {"value": ["chat"]}}}}), "models.a", "are the provider's"),

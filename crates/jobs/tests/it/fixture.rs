@@ -2,6 +2,7 @@
 
 use domain::{ProjectId, WorkspaceId};
 use snapshot::WrappedKey;
+use store::jobs::{INSTALLATION, JobClaim};
 use store::{Act, Foundation, Founding, NewJob, ProjectRow, Store, WorkspaceRow};
 use tempfile::TempDir;
 use world::World;
@@ -27,17 +28,12 @@ pub async fn store() -> (Store, TempDir) {
         created_unix_ms: NOW,
         version: 0,
     };
+    let caching = domain::CachePolicy::default();
     let foundation = Foundation {
         meta: Vec::new(),
-        operator_key: key(store::jobs::INSTALLATION, "wk_operator"),
+        operator_key: key(INSTALLATION, "wk_operator"),
         founding: Founding {
-            workspace: WorkspaceRow {
-                id,
-                name: "one".into(),
-                caching: domain::CachePolicy::default(),
-                created_unix_ms: NOW,
-                version: 0,
-            },
+            workspace: WorkspaceRow { id, name: "one".into(), caching, created_unix_ms: NOW, version: 0 },
             wrapped_key: key(id, "wk_one"),
             project,
             keys: Vec::new(),
@@ -47,14 +43,13 @@ pub async fn store() -> (Store, TempDir) {
     (Store::create(&dir.path().join("t.db"), foundation).await.unwrap(), dir)
 }
 
+/// A worker's claim of as many jobs, of one workspace too.
+pub fn claim(worker: String, unix_ms: u64, lease_ms: u64, limit: usize) -> JobClaim {
+    let (running, after) = (Vec::new(), INSTALLATION);
+    JobClaim { worker, unix_ms, lease_ms, limit, running, of_workspace_max: limit, after }
+}
+
 pub fn job(workspace: WorkspaceId, number: u64, unix_ms: u64) -> NewJob {
-    NewJob {
-        kind: "test",
-        workspace,
-        name: None,
-        payload: serde_json::json!(number),
-        run_unix_ms: unix_ms,
-        every_ms: None,
-        unix_ms,
-    }
+    let payload = serde_json::json!(number);
+    NewJob { kind: "test", workspace, name: None, payload, run_unix_ms: unix_ms, every_ms: None, unix_ms }
 }

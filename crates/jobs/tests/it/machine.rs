@@ -42,8 +42,7 @@ fn what_is_hopeless_or_too_old_is_given_up() {
     assert_eq!(error.len(), domain::limits::JOB_ERROR_BYTES_MAX);
     let due = ending(&job(1, Some(1_000)), &POLICY, hopeless, 1_000, 0);
     assert_eq!(due, JobResult::Rescheduled { unix_ms: 2_000 });
-    let dead = ending(&job(9, None), &POLICY, failed(), 61_000, 0);
-    assert_eq!(dead, JobResult::Dead { error: "no".into() });
+    assert_eq!(ending(&job(9, None), &POLICY, failed(), 61_000, 0), JobResult::Dead { error: "no".into() });
     // The last try comes at the end of the retry period.
     let last = ending(&job(9, None), &POLICY, failed(), 60_999, 7);
     assert_eq!(last, JobResult::Retry { unix_ms: 61_000, error: "no".into() });

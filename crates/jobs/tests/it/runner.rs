@@ -9,12 +9,12 @@ use domain::WorkspaceId;
 use domain::limits::JOBS_AT_ONCE_OF_WORKSPACE;
 use domain::ports::PortFuture;
 use jobs::{Handler, Outcome, Policy, Runner};
-use store::jobs::{INSTALLATION, JobClaim};
+use store::jobs::INSTALLATION;
 use store::{JobRow, Store};
 use tokio::sync::Semaphore;
 use world::World;
 
-use crate::fixture::{job, store, workspace};
+use crate::fixture::{claim, job, store, workspace};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -64,8 +64,7 @@ impl Handler for ScriptedHandler {
             let number = job.payload.as_u64().unwrap();
             *self.0.seen.lock().unwrap().entry(number).or_default() += 1;
             self.0.at_once(job.workspace, true);
-            let open = self.0.gate.acquire().await;
-            drop(open);
+            drop(self.0.gate.acquire().await);
             self.0.at_once(job.workspace, false);
             let fails = |left: usize| left.checked_sub(1);
             match self.0.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
@@ -85,12 +84,8 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
 }
 
 fn runner(store: &Store, script: &Arc<Script>) -> Runner {
-    Runner::new(
-        store.clone(),
-        World::system(),
-        "one".into(),
-        vec![Arc::new(ScriptedHandler(Arc::clone(script)))],
-    )
+    let handler: Arc<dyn Handler> = Arc::new(ScriptedHandler(Arc::clone(script)));
+    Runner::new(store.clone(), World::system(), "one".into(), vec![handler])
 }
 
 async fn is_empty(store: &Store) -> bool {
@@ -139,15 +134,7 @@ async fn one_workspace_does_not_take_every_place() {
 async fn what_the_dead_one_before_held_is_taken_at_once() {
     let (store, _dir) = store().await;
     store.jobs().enqueue(job(INSTALLATION, 5, now())).await.unwrap();
-    let claim = JobClaim {
-        worker: "one".into(),
-        unix_ms: now(),
-        lease_ms: 3_600_000,
-        limit: 1,
-        running: Vec::new(),
-        of_workspace_max: 1,
-        after: INSTALLATION,
-    };
+    let claim = claim("one".into(), now(), 3_600_000, 1);
     assert_eq!(store.jobs().claim(claim).await.unwrap().len(), 1);
     let script = Script::new(100);
     let running = runner(&store, &script).start();

@@ -8,7 +8,7 @@ use store::jobs::{INSTALLATION, JobClaim, JobLease};
 use store::{JobRow, Store};
 use world::{Random, SeededRandom};
 
-use crate::fixture::{NOW, job, store, workspace};
+use crate::fixture::{NOW, claim, job, store, workspace};
 
 const SEEDS: u64 = 12;
 const JOBS: u64 = 24;
@@ -41,16 +41,8 @@ struct Life {
 
 impl Life {
     async fn claim(&mut self, at: usize) {
-        let worker = &self.workers[at];
-        let claim = JobClaim {
-            worker: format!("worker {at}"),
-            unix_ms: self.now,
-            lease_ms: LEASE_MS,
-            limit: 4,
-            running: Vec::new(),
-            of_workspace_max: 4,
-            after: worker.after.unwrap_or(INSTALLATION),
-        };
+        let after = self.workers[at].after.unwrap_or(INSTALLATION);
+        let claim = JobClaim { after, ..claim(format!("worker {at}"), self.now, LEASE_MS, 4) };
         let taken = self.store.jobs().claim(claim).await.unwrap();
         // A worker whose lease has expired loses its job with this poll, whether or not another has taken it.
         let now = self.now;

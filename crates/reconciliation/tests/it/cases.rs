@@ -39,10 +39,8 @@ fn what_only_one_side_has_is_missing_or_extra_and_worth_its_price() {
     assert_eq!(found.model.as_deref(), Some(MINI_FULL));
     assert_eq!(outcome.unexplained_millionths(), 400_000);
 
-    let outcome = compare(
-        [priced(0, 30, INPUT_PICOS)],
-        &[input(1, NOON, 30), record(2, START_S + NOON, used(0, 0, 7))],
-    );
+    let ours = [input(1, NOON, 30), record(2, START_S + NOON, used(0, 0, 7))];
+    let outcome = compare([priced(0, 30, INPUT_PICOS)], &ours);
     assert_eq!(sums(&outcome), [(Kind::Matched, 1, 30), (Kind::Extra, 1, 7)]);
     assert_eq!(outcome.differences[0].measure, Measure::Output, "a class that they don't bill at all");
 }
@@ -61,10 +59,8 @@ fn another_price_is_shown_with_both_and_the_source_of_ours() {
 fn an_amount_within_the_exports_own_precision_is_rounding_and_one_beyond_it_is_not() {
     // Of 6 decimals: half a micro-USD either way.
     let of = |picos: i128| Line { decimals: 6, ..line(0, Measure::Input, Some(3), Some(picos)) };
-    let rounded = compare(
-        [of(0), Line { decimals: 6, ..priced(1, 1, 1_000_000) }],
-        &[input(1, NOON, 3), input(2, NOON + DAY_S, 1)],
-    );
+    let theirs = [of(0), Line { decimals: 6, ..priced(1, 1, 1_000_000) }];
+    let rounded = compare(theirs, &[input(1, NOON, 3), input(2, NOON + DAY_S, 1)]);
     assert_eq!(sums(&rounded), [(Kind::Matched, 2, 4), (Kind::Rounding, 1, 0), (Kind::PriceDiffers, 1, 0)]);
     assert_eq!(rounded.differences[0].picos, 850_000);
 }
@@ -80,10 +76,8 @@ fn what_settles_around_midnight_is_late_and_what_settles_at_noon_is_not() {
         assert_eq!(sums(&outcome), expected, "{at}");
     }
     // Beside the export's span: late if they have it, and nobody's business if they don't.
-    let outcome = compare(
-        [priced(0, 25, INPUT_PICOS)],
-        &[input(1, NOON, 10), input(2, DAY_S + 30, 15), input(3, DAY_S + 40, 5)],
-    );
+    let ours = [input(1, NOON, 10), input(2, DAY_S + 30, 15), input(3, DAY_S + 40, 5)];
+    let outcome = compare([priced(0, 25, INPUT_PICOS)], &ours);
     assert_eq!(sums(&outcome), [(Kind::Matched, 1, 10), (Kind::Late, 1, 15)]);
     assert_eq!(outcome.outside, 5);
 }
@@ -106,8 +100,8 @@ fn what_we_estimated_may_be_off_by_the_estimate_and_no_more() {
         (8, vec![(Kind::Matched, 1, 8), (Kind::Estimate, 1, 2)]),
         (40, vec![(Kind::Matched, 1, 10), (Kind::Estimate, 1, 26), (Kind::Missing, 1, 4)]),
     ] {
-        let outcome =
-            compare([line(0, Measure::Output, Some(theirs), None)], std::slice::from_ref(&estimated));
+        let theirs_line = line(0, Measure::Output, Some(theirs), None);
+        let outcome = compare([theirs_line], std::slice::from_ref(&estimated));
         assert_eq!(sums(&outcome), expected, "{theirs}");
     }
 }
@@ -116,10 +110,8 @@ fn what_we_estimated_may_be_off_by_the_estimate_and_no_more() {
 fn a_failed_attempt_that_was_billed_is_missing_and_the_attempt_is_named() {
     let mut failed = record(1, START_S + NOON, Usage::default());
     failed.attempts[0].status = None;
-    let outcome = compare(
-        [line(0, Measure::Output, Some(12), None)],
-        &[failed.clone(), record(2, START_S + NOON, used(0, 0, 2))],
-    );
+    let ours = [failed.clone(), record(2, START_S + NOON, used(0, 0, 2))];
+    let outcome = compare([line(0, Measure::Output, Some(12), None)], &ours);
     let found = &outcome.differences[0];
     assert_eq!((found.kind, found.quantity, found.unmetered), (Kind::Missing, 10, 1));
     assert!(found.examples.contains(&failed.trace), "{found:?}");
@@ -157,13 +149,10 @@ fn requests_are_found_by_their_id_whatever_the_hour_and_single_ones_are_named() 
     assert_eq!(sums(&outcome), [(Kind::Matched, 2, 30), (Kind::Missing, 2, 9), (Kind::Extra, 1, 7)]);
     let named: Vec<_> =
         outcome.differences.iter().map(|one| (one.kind, one.request.as_deref(), one.quantity)).collect();
-    assert_eq!(
-        named,
-        [(Kind::Extra, Some(""), 7), (Kind::Missing, Some("req_2"), 5), (Kind::Missing, Some("req_9"), 4)]
-    );
+    let missing = |name, sum| (Kind::Missing, Some(name), sum);
+    assert_eq!(named, [(Kind::Extra, Some(""), 7), missing("req_2", 5), missing("req_9", 4)]);
     // Where no id is one of ours, the hour is compared.
-    let outcome = compare([of("gen-1", 20), of("gen-2", 7)], &ours[1..]);
-    assert_eq!(sums(&outcome), [(Kind::Matched, 1, 27)]);
+    assert_eq!(sums(&compare([of("gen-1", 20), of("gen-2", 7)], &ours[1..])), [(Kind::Matched, 1, 27)]);
 }
 
 #[test]
@@ -183,9 +172,5 @@ fn nothing_on_either_side_is_reconciled_and_something_on_one_side_never_is() {
     let mut matching = reconciliation::Matching::new(empty);
     matching.take(&input(1, NOON, 5), &|_| true);
     let outcome = matching.finish();
-    assert_eq!(
-        outcome.unexplained_millionths(),
-        1_000_000,
-        "a file that says that nothing was used: {outcome:?}"
-    );
+    assert_eq!(outcome.unexplained_millionths(), 1_000_000, "the file says nothing was used: {outcome:?}");
 }

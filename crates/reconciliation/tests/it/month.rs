@@ -44,20 +44,12 @@ fn compared(month: &Month, files: &[&String]) -> Outcome {
     let outcome = matching.finish();
     spent += began.elapsed().as_secs_f64();
     for kind in Kind::ALL {
-        let sum = outcome.sum(kind);
-        println!(
-            "{:14} {:6} lines {:14} tokens {:10} micro-USD",
-            kind.as_str(),
-            sum.lines,
-            sum.quantity,
-            sum.picos / 1_000_000
-        );
+        let (sum, kind) = (outcome.sum(kind), kind.as_str());
+        let (lines, tokens, micros) = (sum.lines, sum.quantity, sum.picos / 1_000_000);
+        println!("{kind:14} {lines:6} lines {tokens:14} tokens {micros:10} micro-USD");
     }
-    println!(
-        "{} records in {spent:.1} s, {} ppm unexplained",
-        month.records,
-        outcome.unexplained_millionths()
-    );
+    let ppm = outcome.unexplained_millionths();
+    println!("{} records in {spent:.1} s, {ppm} ppm unexplained", month.records);
     // What ended in the month's last minutes may be in their next month.
     assert_eq!(outcome.ours.lines, attempts, "each attempt is read once");
     outcome

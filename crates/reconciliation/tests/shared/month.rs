@@ -128,12 +128,8 @@ fn used(input: u64, cached_read: u64, output: u64) -> Usage {
 }
 
 pub fn rates() -> Rates {
-    Rates {
-        input: Price(150_000),
-        cached_read: Some(Price(75_000)),
-        output: Price(600_000),
-        ..Rates::default()
-    }
+    let (input, cached_read, output) = (Price(150_000), Some(Price(75_000)), Price(600_000));
+    Rates { input, cached_read, output, ..Rates::default() }
 }
 
 /// A request with one attempt that ended then.
@@ -295,11 +291,8 @@ impl Month {
         };
         let of_cell = |what, kind, of: u64, measures, measure| {
             let size = cell(sums, day(of), measure);
-            Defect {
-                of: size,
-                estimated: cell(estimated, day(of), measure),
-                ..of_day(what, kind, of, measures, size)
-            }
+            let estimated = cell(estimated, day(of), measure);
+            Defect { of: size, estimated, ..of_day(what, kind, of, measures, size) }
         };
         let batch_key = (self.midnight(BATCH_LOST), true);
         let around =
@@ -341,12 +334,8 @@ impl Month {
             }));
         };
         for ((day, is_batch), counts) in sums {
-            for (what, tokens, price) in
-                [("input", counts[0], 0.15), ("cached input", counts[1], 0.075), ("output", counts[2], 0.6)]
-            {
-                if tokens == 0 {
-                    continue;
-                }
+            let classes = [("input", 0.15), ("cached input", 0.075), ("output", 0.6)].into_iter().zip(counts);
+            for ((what, price), tokens) in classes.filter(|(_, tokens)| **tokens > 0) {
                 let mut price = if *is_batch { price / 2.0 } else { price };
                 let prefix = if *is_batch { "batch | " } else { "" };
                 let is_dearer = self.is_flawed && *day == self.midnight(OTHER_PRICE) && !is_batch;
@@ -354,7 +343,7 @@ impl Month {
                     price = price * (100 + DEARER_PERCENT) as f64 / 100.0;
                 }
                 let line_item = format!("{prefix}{MINI}-2024-07-18, {what}");
-                put(*day, line_item, tokens as f64 * price / 1_000_000.0);
+                put(*day, line_item, *tokens as f64 * price / 1_000_000.0);
             }
         }
         if self.is_flawed {
@@ -401,13 +390,10 @@ impl Files {
             let size = |one: &&Found| if is_money { one.micros } else { one.quantity };
             let sum: u64 = of_it.iter().map(size).sum();
             let unit = if is_money { "micro-USD" } else { "tokens" };
-            println!(
-                "{:32} {:>13} of {:>11} {unit}: {:>11} found",
-                defect.what, defect.kind, defect.size, sum
-            );
+            let (what, kind, whole) = (defect.what, defect.kind, defect.size);
+            println!("{what:32} {kind:>13} of {whole:>11} {unit}: {sum:>11} found");
             let late = defect.of * LATE_PERMILLE[usize::from(tells_batches_apart)] / 1_000;
-            let (least, most) =
-                (defect.size.saturating_sub(defect.estimated + late).max(1), defect.size + late);
+            let (least, most) = (whole.saturating_sub(defect.estimated + late).max(1), whole + late);
             assert!((least..=most).contains(&sum), "{defect:?}: {least} to {most}: {of_it:#?}");
         }
         let beside: u64 = rest.iter().map(|one| one.quantity).sum();

@@ -68,10 +68,8 @@ async fn a_whole_change_replaces_everything_and_a_gone_one_is_gone() {
     };
     source.say([Ok(gone)]);
     keeper.await_version(6).await.unwrap();
-    assert!(
-        keeper.current().find_key(&text(1)).is_none()
-            && keeper.current().workspace(workspace_id(1)).is_none()
-    );
+    assert!(keeper.current().find_key(&text(1)).is_none());
+    assert!(keeper.current().workspace(workspace_id(1)).is_none());
     let (digest, entry) = key(2, false);
     let whole =
         Change { version: 7, whole: true, keys: vec![KeyChange::Set(digest, entry)], ..Change::default() };
@@ -103,9 +101,8 @@ async fn nobody_sees_a_version_before_the_vault_has_learned_it() {
     let learn: BeforePublish = Arc::new(move |change| {
         noted.lock().unwrap().push(change.version);
         let fails = change.version == 6 && left.fetch_sub(1, Ordering::SeqCst) > 0;
-        Box::pin(
-            async move { if fails { Err(SourceError("the key service is away".into())) } else { Ok(()) } },
-        )
+        let learned = if fails { Err(SourceError("the key service is away".into())) } else { Ok(()) };
+        Box::pin(async move { learned })
     });
     let source = Scripted::new(first());
     let keeper = Keeper::start(source.clone(), settings(learn)).await.unwrap();

@@ -36,8 +36,7 @@ fn half_a_digest_is_not_enough() {
 fn a_fixed_reader_and_its_clones_read_the_same() {
     let snapshot = Arc::new(snapshot(Vec::new()));
     let reader = Reader::fixed(Arc::clone(&snapshot));
-    let clone = reader.clone();
-    assert!(Arc::ptr_eq(&clone.current(), &reader.current()));
+    assert!(Arc::ptr_eq(&reader.clone().current(), &reader.current()));
     assert_eq!(reader.current().workspace(workspace_id(1)).unwrap().name.as_ref(), "one");
     assert!(reader.current().workspace(workspace_id(2)).is_none());
     assert_eq!(reader.current().workspaces().count(), 1);

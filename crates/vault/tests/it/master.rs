@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::Secret;
 use domain::ports::{KeyWrap, NoAudit};
+use tempfile::TempDir;
 use vault::{LocalKeyWrap, MasterKey, MasterKeyError, Vault, VaultError, VaultRecords};
 use world::SystemRandom;
 
@@ -15,24 +17,26 @@ fn wrap_of(master: &MasterKey) -> LocalKeyWrap {
     LocalKeyWrap::new(master, Arc::new(SystemRandom)).unwrap()
 }
 
-#[test]
-fn a_file_is_made_private_and_reads_back_as_the_same_key() {
+/// A file with a new key.
+fn made() -> (TempDir, PathBuf, MasterKey) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
     let made = MasterKey::create_file(&path, &SystemRandom).unwrap();
+    (dir, path, made)
+}
+
+#[test]
+fn a_file_is_made_private_and_reads_back_as_the_same_key() {
+    let (_dir, path, made) = made();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(wrap_of(&made).key_id(), wrap_of(&MasterKey::all_from_file(&path).unwrap()[0]).key_id());
-    assert!(
-        matches!(MasterKey::create_file(&path, &SystemRandom), Err(MasterKeyError::File { .. })),
-        "never over one"
-    );
+    let again = MasterKey::create_file(&path, &SystemRandom);
+    assert!(matches!(again, Err(MasterKeyError::File { .. })), "never over one");
 }
 
 #[test]
 fn a_file_that_others_can_read_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("master.key");
-    MasterKey::create_file(&path, &SystemRandom).unwrap();
+    let (_dir, path, _) = made();
     for mode in [0o604, 0o660, 0o644, 0o777] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let error = MasterKey::all_from_file(&path).unwrap_err();
@@ -44,9 +48,7 @@ fn a_file_that_others_can_read_is_refused() {
 /// A Secret in a pod with an `fsGroup` looks so; nobody but root can make such a file.
 #[test]
 fn a_file_that_root_gave_to_a_group_is_read() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("master.key");
-    MasterKey::create_file(&path, &SystemRandom).unwrap();
+    let (_dir, path, _) = made();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o440)).unwrap();
     let is_roots = fs::metadata(&path).unwrap().uid() == 0;
     assert_eq!(MasterKey::all_from_file(&path).is_ok(), is_roots);
@@ -97,20 +99,16 @@ fn a_changed_record_refuses_to_open() {
     for index in 0..b.records.seal_check.len() {
         let mut records = b.records.clone();
         records.seal_check[index] ^= 1;
-        assert!(
-            run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).is_err(),
-            "byte {index}"
-        );
+        let opened = run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit)));
+        assert!(opened.is_err(), "byte {index}");
     }
     let mut records = b.records.clone();
     records.pepper[20] ^= 1;
     let error = run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).unwrap_err();
     assert!(matches!(error, VaultError::PepperBroken));
     let swapped = VaultRecords { pepper: b.records.seal_check.clone(), ..b.records.clone() };
-    assert!(
-        run(Vault::open(b.wrap.clone(), &swapped, &b.world, Arc::new(NoAudit))).is_err(),
-        "a record in another's place"
-    );
+    let opened = run(Vault::open(b.wrap.clone(), &swapped, &b.world, Arc::new(NoAudit)));
+    assert!(opened.is_err(), "a record in another's place");
 }
 
 #[test]
@@ -124,12 +122,8 @@ fn records_survive_the_store() {
 fn nothing_of_the_vault_shows_its_keys() {
     let b = bench();
     b.add_workspace(crate::support::workspace(1));
-    let master =
-        MasterKey::all_from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into()))
-            .unwrap();
+    let text = Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into());
+    let master = MasterKey::all_from_base64(&text).unwrap();
     let rendered = format!("{:?} {:?} {:?} {:?}", b.vault, b.wrap, master, b.vault.hasher);
-    assert!(
-        !rendered.contains("7, 7") && !rendered.contains("BwcH") && !rendered.contains("0707"),
-        "{rendered}"
-    );
+    assert!(["7, 7", "BwcH", "0707"].iter().all(|part| !rendered.contains(part)), "{rendered}");
 }

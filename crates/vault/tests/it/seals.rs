@@ -4,13 +4,11 @@ use domain::Sealed;
 use proptest::prelude::*;
 use vault::{KeyUpdate, OpenError, Vault, VaultError};
 
-use crate::support::{bench, credential, run, workspace};
+use crate::support::{bench, credential, run, with_workspace, workspace};
 
 #[test]
 fn what_was_sealed_opens_and_the_opening_is_counted() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let secret = b.seal(workspace(1), &id, 1, "sk-canary-0123456789");
     b.publish(workspace(1), &id, &secret);
     let opened = b.vault.opener.open(workspace(1), &id, &secret.sealed).unwrap();
@@ -21,9 +19,7 @@ fn what_was_sealed_opens_and_the_opening_is_counted() {
 
 #[test]
 fn a_flip_of_any_bit_of_any_byte_is_refused_and_audited() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let secret = b.seal(workspace(1), &id, 1, "sk-canary");
     b.publish(workspace(1), &id, &secret);
     for index in 0..secret.sealed.bytes.len() {
@@ -37,11 +33,8 @@ fn a_flip_of_any_bit_of_any_byte_is_refused_and_audited() {
     for length in 0..secret.sealed.bytes.len() {
         let mut cut = secret.sealed.clone();
         cut.bytes.truncate(length);
-        assert_eq!(
-            b.vault.opener.open(workspace(1), &id, &cut).err(),
-            Some(OpenError::Refused),
-            "{length} bytes"
-        );
+        let error = b.vault.opener.open(workspace(1), &id, &cut).err();
+        assert_eq!(error, Some(OpenError::Refused), "{length} bytes");
     }
     let actions = b.heard.actions();
     assert_eq!(actions.len(), secret.sealed.bytes.len() * 9);
@@ -62,59 +55,38 @@ fn a_row_of_another_workspace_object_version_or_key_is_refused() {
         b.publish(ws, id, sealed);
     }
     let open = |ws, id: &str, sealed: &Sealed| b.vault.opener.open(ws, id, sealed).err();
+    let refused = |ws, id: &str, sealed: &Sealed, why: &str| {
+        assert_eq!(open(ws, id, sealed), Some(OpenError::Refused), "{why}");
+    };
     let renamed = |key_id: &str, version| Sealed { key_id: key_id.into(), version, ..secret.sealed.clone() };
     assert_eq!(open(one, &mine, &secret.sealed), None);
-    assert_eq!(
-        open(one, &other, &secret.sealed),
-        Some(OpenError::Refused),
-        "another object of the workspace"
-    );
+    refused(one, &other, &secret.sealed, "another object of the workspace");
     assert_eq!(open(two, &mine, &secret.sealed), Some(OpenError::KeyUnknown), "another workspace");
-    assert_eq!(
-        open(two, &mine, &renamed(&theirs.sealed.key_id, 2)),
-        Some(OpenError::Refused),
-        "with its key's name"
-    );
-    assert_eq!(
-        open(one, &mine, &renamed(&secret.sealed.key_id, 3)),
-        Some(OpenError::Refused),
-        "another version"
-    );
+    refused(two, &mine, &renamed(&theirs.sealed.key_id, 2), "with its key's name");
+    refused(one, &mine, &renamed(&secret.sealed.key_id, 3), "another version");
     assert_eq!(open(one, &mine, &renamed("wk_unknown", 2)), Some(OpenError::KeyUnknown), "another key");
     b.add_workspace(one);
     let newer = b.seal(one, &credential(9), 1, "x").sealed.key_id;
     assert_ne!(newer, secret.sealed.key_id);
-    assert_eq!(
-        open(one, &mine, &renamed(&newer, 2)),
-        Some(OpenError::Refused),
-        "another key of the workspace"
-    );
+    refused(one, &mine, &renamed(&newer, 2), "another key of the workspace");
 }
 
 #[test]
 fn a_floor_record_is_no_secret_and_a_secret_is_no_floor_record() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let secret = b.seal(workspace(1), &id, 1, "\0\0\0\u{1}");
     b.publish(workspace(1), &id, &secret);
     assert_eq!(b.vault.opener.open(workspace(1), &id, &secret.floor).err(), Some(OpenError::Refused));
     let forged = vault::Resealed { floor: secret.sealed.clone(), ..secret.clone() };
     assert_eq!(b.publish(workspace(1), &id, &forged).objects, std::slice::from_ref(&id));
     assert_eq!(b.vault.opener.open(workspace(1), &id, &secret.sealed).err(), Some(OpenError::Refused));
-    assert_eq!(
-        b.publish(workspace(1), &id, &secret).objects,
-        Vec::<String>::new(),
-        "the true record mends it"
-    );
+    assert_eq!(b.publish(workspace(1), &id, &secret).objects, Vec::<String>::new(), "the true one mends it");
     assert!(b.vault.opener.open(workspace(1), &id, &secret.sealed).is_ok());
 }
 
 #[test]
 fn a_rotation_leaves_the_requests_under_way_alone_and_then_shuts_the_old_secret() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let (first, second) = (b.seal(workspace(1), &id, 1, "sk-old"), b.seal(workspace(1), &id, 2, "sk-new"));
     b.publish(workspace(1), &id, &first);
     b.publish(workspace(1), &id, &second);
@@ -128,9 +100,7 @@ fn a_rotation_leaves_the_requests_under_way_alone_and_then_shuts_the_old_secret(
 
 #[test]
 fn each_earlier_secret_has_its_own_grace_however_often_one_rotates() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let secrets: Vec<_> = (1..=3).map(|version| b.seal(workspace(1), &id, version, "sk-some")).collect();
     for secret in &secrets {
         b.publish(workspace(1), &id, secret);
@@ -146,9 +116,7 @@ fn each_earlier_secret_has_its_own_grace_however_often_one_rotates() {
 
 #[test]
 fn an_old_row_put_back_is_refused_at_once_also_within_the_grace_of_a_rotation() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let id = credential(1);
+    let (b, id) = with_workspace();
     let (first, second) = (b.seal(workspace(1), &id, 1, "sk-old"), b.seal(workspace(1), &id, 2, "sk-new"));
     b.publish(workspace(1), &id, &first);
     b.publish(workspace(1), &id, &second);
@@ -181,10 +149,9 @@ fn a_process_that_starts_with_an_old_row_and_the_true_floor_refuses_it() {
 
 #[test]
 fn without_its_floor_record_nothing_opens() {
-    let b = bench();
-    b.add_workspace(workspace(1));
-    let secret = b.seal(workspace(1), &credential(1), 1, "sk");
-    let error = b.vault.opener.open(workspace(1), &credential(1), &secret.sealed).err();
+    let (b, id) = with_workspace();
+    let secret = b.seal(workspace(1), &id, 1, "sk");
+    let error = b.vault.opener.open(workspace(1), &id, &secret.sealed).err();
     assert_eq!(error, Some(OpenError::FloorMissing));
 }
 

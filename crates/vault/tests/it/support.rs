@@ -65,6 +65,13 @@ pub fn bench() -> Bench {
     Bench { vault, wrap, records, heard, clock, world }
 }
 
+/// With the key of workspace 1, and the id of a credential there.
+pub fn with_workspace() -> (Bench, String) {
+    let b = bench();
+    b.add_workspace(workspace(1));
+    (b, credential(1))
+}
+
 impl Bench {
     pub fn add_workspace(&self, id: WorkspaceId) -> (String, Vec<u8>) {
         run(self.vault.sealer.new_workspace_key(id)).unwrap()

@@ -264,8 +264,7 @@ fn names_and_synonyms_lead_to_their_provider() {
     }
     let emergency = catalogue.provider("openrouter").unwrap();
     assert!(emergency.emergency_only && emergency.managed && !emergency.byok);
-    assert!(catalogue.provider("my-vllm").is_none());
-    assert!(catalogue.facts("my-vllm").unwrap().custom);
+    assert!(catalogue.provider("my-vllm").is_none() && catalogue.facts("my-vllm").unwrap().custom);
     assert_eq!(catalogue.own_provider("openai").unwrap().slug, "openai");
     assert!(catalogue.own_provider("meta-llama").is_none() && catalogue.is_publisher("meta-llama"));
 }

@@ -75,8 +75,7 @@ fn sequential_requests_share_one_connection() {
             assert_eq!(read(&client, &server.url("/stream")).await, "one two three");
             assert_eq!(read(&client, &server.url("/empty")).await, "");
         }
-        assert_eq!(server.connections(), 1);
-        assert_eq!(client.connections(), 1);
+        assert_eq!((server.connections(), client.connections()), (1, 1));
     });
 }
 

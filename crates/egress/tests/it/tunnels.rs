@@ -152,6 +152,13 @@ impl Fixture {
         Self { tunnels, client, owner, is_closing: Rc::default(), ends: Rc::default() }
     }
 
+    /// With a tunnel to a proper node.
+    async fn with_node() -> (Self, Rc<Seen>) {
+        let fixture = Self::new();
+        let seen = fixture.open().await;
+        (fixture, seen)
+    }
+
     /// Another node at the same gateway.
     fn beside(&self) -> Self {
         let owner = TunnelOwner { node: NodeId::new(2, [2; 10]), ..self.owner.clone() };
@@ -298,8 +305,7 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn a_reader_that_reads_nothing_holds_up_nobody() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         let mut slow = Vec::new();
         for _ in 0..8 {
             slow.push(fixture.get("endless").await.unwrap());
@@ -326,8 +332,7 @@ fn a_reader_that_reads_nothing_holds_up_nobody() {
 #[test]
 fn a_client_that_leaves_ends_the_work_at_the_node() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         drop(fixture.get("endless").await.unwrap());
         until("the endless body is dropped", || seen.dropped.get() == 1).await;
         // One that left before the head.
@@ -366,8 +371,7 @@ fn a_tunnel_is_its_workspaces_alone_and_closed_at_once() {
 #[test]
 fn who_leaves_lets_what_runs_finish() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         let mut running = fixture.get("endless").await.unwrap().body;
         fixture.is_closing.notify_one();
         while !seen.leaving.get() {
@@ -385,8 +389,7 @@ fn who_leaves_lets_what_runs_finish() {
 #[test]
 fn a_node_that_leaves_finishes_what_runs() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         let mut running = fixture.get("endless").await.unwrap().body;
         seen.stop.notify_one();
         while fixture.get("models").await.is_ok() {}
@@ -639,8 +642,7 @@ const BEGUN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n[";
 #[test]
 fn a_spare_connection_comes_before_the_tunnel() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         let by_tunnel = || seen.paths.borrow().iter().filter(|path| *path == "/v1/models").count();
         let mut spare = Spare::open(&fixture, &fixture.owner).await;
         for _ in 0..3 {
@@ -667,8 +669,7 @@ fn a_spare_connection_comes_before_the_tunnel() {
 #[test]
 fn a_spare_connection_ends_with_its_tunnel() {
     run(async {
-        let fixture = Fixture::new();
-        fixture.open().await;
+        let (fixture, _) = Fixture::with_node().await;
         // The last that came is used first.
         let mut idle = Spare::open(&fixture, &fixture.owner).await;
         let mut busy = Spare::open(&fixture, &fixture.owner).await;
@@ -690,8 +691,7 @@ fn a_spare_connection_ends_with_its_tunnel() {
 #[test]
 fn who_leaves_answers_what_runs_over_spare_connections() {
     run(async {
-        let fixture = Fixture::new();
-        let seen = fixture.open().await;
+        let (fixture, seen) = Fixture::with_node().await;
         let mut spare = Spare::open(&fixture, &fixture.owner).await;
         let (answer, _) = tokio::join!(fixture.get("models"), spare.answer(BEGUN));
         fixture.is_closing.notify_one();
@@ -709,8 +709,7 @@ fn who_leaves_answers_what_runs_over_spare_connections() {
 #[test]
 fn spare_connections_are_the_nodes_own_and_bounded() {
     run(async {
-        let fixture = Fixture::new();
-        let _seen = fixture.open().await;
+        let (fixture, _seen) = Fixture::with_node().await;
         let others = [
             TunnelOwner { credential: [8; 32], ..fixture.owner.clone() },
             TunnelOwner { core: 1, ..fixture.owner.clone() },

@@ -277,6 +277,12 @@ impl Fixture {
         Self { root: tempfile::tempdir().unwrap(), school: Arc::default() }
     }
 
+    pub fn opened() -> (Self, Arc<Service>) {
+        let fixture = Self::new();
+        let service = fixture.open();
+        (fixture, service)
+    }
+
     pub fn open(&self) -> Arc<Service> {
         let (data_dir, adapters) = (self.root.path().to_owned(), self.root.path().join("adapters"));
         let settings =
@@ -356,8 +362,7 @@ fn followed(service: &Service, id: &str, after: u64) -> Vec<(String, Value)> {
 
 #[test]
 fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (fixture, service) = Fixture::opened();
     let left = |bytes| *fixture.school.available.lock().unwrap() = bytes;
     left(Some(999));
     let mut body = json!({"data": LINE, "adapter": "one", "preview": true});
@@ -384,8 +389,7 @@ fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
 
 #[test]
 fn jobs_have_their_turns_and_are_followed_to_their_ends() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (fixture, service) = Fixture::opened();
     let (one, two, three) = (begin(&service, "one"), begin(&service, "two"), begin(&service, "three"));
     until(&service, &one, "running");
     until(&service, &two, "queued");
@@ -654,8 +658,7 @@ fn who_goes_on_from_an_adapter_has_a_copy_of_it_and_nothing_leads_out_of_the_fol
 
 #[test]
 fn what_is_read_is_broken_off_when_nobody_wants_it() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (fixture, service) = Fixture::opened();
     let one = begin(&service, "one");
     until(&service, &one, "running");
     act(&service, &one, "pause");
@@ -704,8 +707,7 @@ fn a_node_says_what_it_trains() {
 
 #[test]
 fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (fixture, service) = Fixture::opened();
     fixture.school.fails.store(true, Ordering::SeqCst);
     fixture.school.let_go(1);
     let one = begin(&service, "one");
@@ -724,8 +726,7 @@ fn a_job_that_fails_says_why_and_one_that_takes_too_long_is_ended() {
 
 #[test]
 fn what_is_asked_is_refused_by_name_before_anything_begins() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (_fixture, service) = Fixture::opened();
     let refused = |body: Value| {
         let (status, answer) = train(&service, &body);
         let error = &answer["error"];

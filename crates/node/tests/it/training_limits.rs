@@ -17,8 +17,7 @@ fn refused((status, answer): (u16, Value), expected: u16, code: &str, message: &
 
 #[test]
 fn a_job_that_can_not_be_written_down_is_refused() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (fixture, service) = Fixture::opened();
     let jobs = fixture.root.path().join("train");
     std::fs::remove_dir_all(&jobs).unwrap();
     std::fs::write(&jobs, "no folder").unwrap();
@@ -29,8 +28,7 @@ fn a_job_that_can_not_be_written_down_is_refused() {
 
 #[test]
 fn more_jobs_than_are_kept_are_refused_until_one_can_be_forgotten() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (_fixture, service) = Fixture::opened();
     let first = begin(&service, "adapter-0");
     for number in 1..64 {
         begin(&service, &format!("adapter-{number}"));
@@ -48,8 +46,7 @@ fn more_jobs_than_are_kept_are_refused_until_one_can_be_forgotten() {
 
 #[test]
 fn more_data_than_one_job_takes_is_refused() {
-    let fixture = Fixture::new();
-    let service = fixture.open();
+    let (_fixture, service) = Fixture::opened();
     let upload = |bytes: usize| {
         let head = "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nfine-tune\r\n--x\r\n\
                     Content-Disposition: form-data; name=\"file\"; filename=\"a.jsonl\"\r\n\r\n";

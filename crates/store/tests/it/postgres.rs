@@ -8,8 +8,7 @@ use harness::postgres::{Relay, Server};
 use ledger::{DrainBatch, JournalPosition};
 use store::{Address, Page, ReplicaId, Store, StoreError};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, bytes, conflict, credential, foundation, project};
+use crate::samples::{Fresh, NOW, act, bytes, conflict, credential, foundation, project};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -9,7 +9,7 @@ use snapshot::{CredentialState, Scopes, WrappedKey};
 use store::*;
 use world::World;
 
-use crate::Fresh;
+pub use crate::Fresh;
 
 pub const NOW: u64 = 1_760_000_000_000;
 

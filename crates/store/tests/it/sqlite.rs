@@ -19,9 +19,8 @@ use store::fixtures::CommitFault;
 use store::{Page, Store, StoreError};
 use world::World;
 
-use crate::Fresh;
 use crate::cases::records::put_behind;
-use crate::samples::{foundation, project, record, settled, workspace_id};
+use crate::samples::{Fresh, foundation, project, record, settled, workspace_id};
 
 pub async fn fresh() -> Fresh {
     let dir = tempfile::tempdir().unwrap();

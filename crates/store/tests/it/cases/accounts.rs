@@ -2,8 +2,7 @@
 
 use store::{AccountRow, Verification};
 
-use crate::Fresh;
-use crate::samples::{account, act, conflict, missing, secret};
+use crate::samples::{Fresh, account, act, conflict, missing, secret};
 
 pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     let accounts = fresh.store.accounts();

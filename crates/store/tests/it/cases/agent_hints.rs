@@ -4,8 +4,7 @@ use domain::limits::HINTS_OF_WORKSPACE_MAX;
 use domain::{HintsId, WorkspaceId};
 use store::AgentHintsRow;
 
-use crate::Fresh;
-use crate::samples::{act, bytes, conflict};
+use crate::samples::{Fresh, act, bytes, conflict};
 
 fn hints(workspace: WorkspaceId, number: u64) -> AgentHintsRow {
     AgentHintsRow {

@@ -4,8 +4,7 @@ use domain::limits::{ALIASES_OF_WORKSPACE_MAX, RELEASES_OF_ALIAS_MAX};
 use domain::*;
 use store::{AliasAct, AliasChange, AliasReleaseRow, AliasRow, NewAlias, Page, WithdrawnCanary};
 
-use crate::Fresh;
-use crate::samples::{act, bytes, conflict, missing, project};
+use crate::samples::{Fresh, act, bytes, conflict, missing, project};
 
 fn release(alias: &AliasRow, number: u64, model: &str) -> AliasReleaseRow {
     AliasReleaseRow {

@@ -5,8 +5,7 @@ use snapshot::{IpNet, KeyChange, Scopes};
 use store::ApiKeyRow;
 use store::rotations::{Resealing, SealedRow, SealedThing};
 
-use crate::Fresh;
-use crate::samples::act;
+use crate::samples::{Fresh, act};
 
 pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);

@@ -6,8 +6,7 @@ use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
 use store::{Act, AuditFilter, AuditRow, Page, chain_name};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, all, bytes, project};
+use crate::samples::{Fresh, NOW, act, all, bytes, project};
 
 fn entry(fresh: &Fresh, object: &str) -> AuditEntry {
     AuditEntry {

@@ -9,7 +9,6 @@ use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
 use store::{BudgetHolds, BudgetRow, BudgetStanding, CredentialRow, EventKind, LimitsOf, Page};
 
-use crate::Fresh;
 use crate::samples::*;
 
 /// A test that might not finish before midnight starts after it.

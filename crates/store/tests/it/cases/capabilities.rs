@@ -2,8 +2,7 @@
 
 use store::{CapabilityRevision, CapabilityStatement, StatementChange, StoreError};
 
-use crate::Fresh;
-use crate::samples::{act, missing};
+use crate::samples::{Fresh, act, missing};
 
 fn revision(name: &str, content: &str) -> CapabilityRevision {
     CapabilityRevision {

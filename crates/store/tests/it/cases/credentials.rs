@@ -4,8 +4,7 @@ use domain::{Evidence, ProbeResult, ServerFacts, ServerFeature};
 use snapshot::CredentialState;
 use store::{ApiKeyRow, CredentialFilter, CredentialRow, Verification};
 
-use crate::Fresh;
-use crate::samples::{account, act, conflict, credential, secret};
+use crate::samples::{Fresh, account, act, conflict, credential, secret};
 
 pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);

@@ -3,8 +3,7 @@
 use domain::{MemberId, Role};
 use store::{DeviceAnswer, DeviceRow, KeysOnLeave, MemberRow};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, conflict, device, digest, member, missing};
+use crate::samples::{Fresh, NOW, act, conflict, device, digest, member, missing};
 
 const LATER: u64 = NOW + 5;
 

@@ -3,7 +3,6 @@
 use domain::{DiagnosticsId, WorkspaceId};
 use store::{DiagnosticsRow, Page};
 
-use crate::Fresh;
 use crate::samples::*;
 
 fn row(workspace: WorkspaceId, number: u64) -> DiagnosticsRow {

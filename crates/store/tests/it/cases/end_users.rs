@@ -4,7 +4,6 @@ use domain::{EndUserId, MeterRecord, Nanos};
 use store::{Dimension, Interval, UsageQuery, UsageRow, Window};
 
 use super::records::put_behind;
-use crate::Fresh;
 use crate::samples::*;
 
 const DAY_MS: u64 = 86_400_000;

@@ -6,7 +6,6 @@ use domain::RouteScope;
 use store::fixtures::CommitFault;
 use store::{NodeObservation, StoreError, feed::Part};
 
-use crate::Fresh;
 use crate::samples::*;
 
 pub async fn every_change_has_a_version_and_wakes_the_watchers(fresh: &Fresh) {

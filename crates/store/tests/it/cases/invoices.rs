@@ -6,8 +6,7 @@ use ledger::{Fee, Invoice, Tariff};
 use store::{Act, Assignment, InvoiceRow, Page, TariffVersion};
 use world::World;
 
-use crate::Fresh;
-use crate::samples::{act, conflict, founding, missing, project, workspace_id};
+use crate::samples::{Fresh, act, conflict, founding, missing, project, workspace_id};
 
 fn version(name: &str, base: u64, effective_unix_ms: u64) -> TariffVersion {
     let tariff = Tariff {

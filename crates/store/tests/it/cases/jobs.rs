@@ -7,8 +7,7 @@ use serde_json::json;
 use store::jobs::{INSTALLATION, JobClaim, JobCounts, JobLease, JobResult};
 use store::{JobRow, NewJob, Store};
 
-use crate::Fresh;
-use crate::samples::{NOW, new_job, workspace_id};
+use crate::samples::{Fresh, NOW, new_job, workspace_id};
 
 const LEASE_MS: u64 = 1_000;
 
@@ -76,8 +75,7 @@ pub async fn a_job_waits_fails_comes_again_and_is_given_up(fresh: &Fresh) {
 
 pub async fn a_name_is_one_job(fresh: &Fresh) {
     let (store, jobs) = (&fresh.store, fresh.store.jobs());
-    let named =
-        |run_unix_ms| NewJob { name: Some("only".into()), run_unix_ms, ..job(INSTALLATION, run_unix_ms) };
+    let named = |at| NewJob { name: Some("only".into()), run_unix_ms: at, ..job(INSTALLATION, at) };
     jobs.enqueue(named(NOW + 5)).await.unwrap();
     jobs.enqueue(named(NOW + 9)).await.unwrap();
     assert_eq!(take(store, "one", NOW + 8).await, [], "it was moved");

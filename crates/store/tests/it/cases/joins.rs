@@ -7,8 +7,7 @@ use store::{
     Act, Heartbeat, JoinToken, Joining, NodeObservation, NodeRecord, NodeRow, Page, StoreError, Window,
 };
 
-use crate::Fresh;
-use crate::samples::{NOW, act, conflict, digest, missing, node, secret};
+use crate::samples::{Fresh, NOW, act, conflict, digest, missing, node, secret};
 
 const LATER: u64 = NOW + 5;
 
@@ -185,8 +184,7 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
     let report = async |credential, numbers: std::ops::RangeInclusive<u8>| {
         joins.report(digest(credential), numbers.map(record).collect(), NOW + 9).await.unwrap()
     };
-    assert_eq!(report(101, 1..=5).await, 5);
-    assert_eq!(report(101, 4..=8).await, 3);
+    assert_eq!((report(101, 1..=5).await, report(101, 4..=8).await), (5, 3));
     assert_eq!(report(101, 1..=8).await, 0);
     assert_eq!(report(102, 1..=2).await, 2, "another node counts its own");
     let listed =

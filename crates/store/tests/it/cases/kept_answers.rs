@@ -7,7 +7,6 @@ use domain::ports::{PurgeScope, Purged};
 use store::fixtures::CommitFault;
 use store::{AnswerClaim, Claiming, ReplicaId, StoreError};
 
-use crate::Fresh;
 use crate::samples::*;
 
 const HERE: ReplicaId = ReplicaId::from_bytes([7; 16]);

@@ -6,7 +6,6 @@ use domain::{
 };
 use store::KeptObjectRow;
 
-use crate::Fresh;
 use crate::samples::*;
 
 fn owner(fresh: &Fresh) -> ObjectOwner {
@@ -163,8 +162,7 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     objects.forget(owner, video(1, "").id).await.unwrap();
     // Seeing it in a list again does not bring it back.
     objects.keep(video(1, "[]"), None).await.unwrap();
-    assert_eq!(objects.expire(NOW, 9).await.unwrap(), 0);
-    assert_eq!(known(1, NOW).await, None);
+    assert_eq!((objects.expire(NOW, 9).await.unwrap(), known(1, NOW).await), (0, None));
     let hidden = known(1, 0).await.unwrap();
     assert_eq!((hidden.list_entry.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
     let kind = StoredObjectKind::VIDEO;

@@ -4,8 +4,7 @@ use domain::{ProbeResult, ServerFeature};
 use snapshot::NodeState;
 use store::{NodeObservation, NodeRow};
 
-use crate::Fresh;
-use crate::samples::{act, conflict, node, secret};
+use crate::samples::{Fresh, act, conflict, node, secret};
 
 fn seen(unix_ms: u64, models: &[&str]) -> NodeObservation {
     let models = Some(models.iter().map(ToString::to_string).collect());

@@ -3,8 +3,7 @@
 use domain::Role;
 use store::{Act, ApiKeyRow, KeysOnLeave, MemberRow, Page, PersonRow, StoreError};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, conflict, invitation, missing};
+use crate::samples::{Fresh, NOW, act, conflict, invitation, missing};
 
 pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let (people, workspace) = (fresh.store.people(), fresh.founding.workspace.id);

@@ -3,8 +3,7 @@
 use domain::*;
 use store::{HookSecretRow, PolicyRow};
 
-use crate::Fresh;
-use crate::samples::{act, bytes, conflict, missing, project, secret};
+use crate::samples::{Fresh, act, bytes, conflict, missing, project, secret};
 
 pub fn policy(workspace: WorkspaceId, project: ProjectId, number: u64) -> PolicyRow {
     PolicyRow {

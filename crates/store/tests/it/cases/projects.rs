@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use domain::{Principal, StoredObjectKind, TraceId};
 use store::StoreError;
 
-use crate::Fresh;
 use crate::samples::*;
 
 pub async fn a_project_is_made_read_changed_and_deleted(fresh: &Fresh) {
@@ -80,12 +79,9 @@ pub async fn what_is_not_booked_yet_keeps_its_project_and_its_credential(fresh: 
     let of_credential = async || store.credentials().delete(workspace, credential.id, None, act()).await;
     let of_account = async || store.accounts().delete((), account.id, None, act()).await;
     let all = told(of_project().await);
-    assert!(
-        all.starts_with(
-            "the usage of 3 made with the project is not recorded yet: background response resp_1, batch "
-        ),
-        "{all}"
-    );
+    let wanted =
+        "the usage of 3 made with the project is not recorded yet: background response resp_1, batch ";
+    assert!(all.starts_with(wanted), "{all}");
     for name in [&film.id.to_string(), &batch.id.to_string(), "resp_1"] {
         assert!(all.contains(name), "{name}: {all}");
     }

@@ -5,8 +5,7 @@ use domain::limits::RECONCILIATIONS_OF_WORKSPACE_MAX;
 use serde_json::json;
 use store::{Page, ReconciliationRow};
 
-use crate::Fresh;
-use crate::samples::{act, founding};
+use crate::samples::{Fresh, act, founding};
 
 pub async fn a_reconciliation_is_its_workspaces_and_the_oldest_give_way(fresh: &Fresh) {
     let (reconciliations, workspace) = (fresh.store.reconciliations(), fresh.founding.workspace.id);

@@ -7,8 +7,7 @@ use filter::Filter;
 use ledger::{DrainBatch, JournalPosition};
 use store::{Page, RequestFilter};
 
-use crate::Fresh;
-use crate::samples::{NOW, all, bytes, founding, missing, record, settled, workspace_id};
+use crate::samples::{Fresh, NOW, all, bytes, founding, missing, record, settled, workspace_id};
 
 fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
@@ -328,8 +327,7 @@ pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
                     .as_ref()
                     .is_none_or(|model| *model == record.requested_model || *model == record.resolved_model)
         };
-        let expected: Vec<_> =
-            every.iter().rev().filter(within).filter(wanted).map(|record| record.trace).collect();
+        let expected: Vec<_> = every.iter().rev().filter(within).filter(wanted).map(|it| it.trace).collect();
         for limit in [2, 1_000] {
             if limit < 10 && expected.len() > 100 {
                 continue;

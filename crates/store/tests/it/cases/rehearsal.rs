@@ -2,8 +2,7 @@
 
 use store::{Page, StoreError, rehearse};
 
-use crate::Fresh;
-use crate::samples::{act, project};
+use crate::samples::{Fresh, act, project};
 
 pub async fn what_is_rehearsed_is_answered_and_not_kept(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);

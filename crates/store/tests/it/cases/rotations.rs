@@ -6,7 +6,6 @@ use snapshot::WrappedKey;
 use store::feed::Part;
 use store::rotations::{Resealing, Rewrapping, SealedThing};
 
-use crate::Fresh;
 use crate::samples::*;
 
 fn named(master_key: &str, rest: u8) -> Vec<u8> {

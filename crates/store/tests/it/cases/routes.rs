@@ -3,8 +3,7 @@
 use domain::*;
 use store::{Noted, Page, Premise, RouteRow, StoreError};
 
-use crate::Fresh;
-use crate::samples::{account, act, conflict, credential, missing, route};
+use crate::samples::{Fresh, account, act, conflict, credential, missing, route};
 
 pub async fn every_field_of_a_route_reads_back(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);

@@ -3,8 +3,7 @@
 use domain::{ScoreId, TraceId};
 use store::{Page, ScoreFilter, ScoreGroup, ScoreRow, Scored};
 
-use crate::Fresh;
-use crate::samples::founding;
+use crate::samples::{Fresh, founding};
 
 pub async fn a_score_is_its_workspaces_and_leaves_with_its_request(fresh: &Fresh) {
     let (scores, workspace) = (fresh.store.scores(), fresh.founding.workspace.id);

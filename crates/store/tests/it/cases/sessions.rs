@@ -14,7 +14,6 @@ use transcripts::{
 };
 
 use super::records::put_behind;
-use crate::Fresh;
 use crate::samples::*;
 
 const MINUTE: u64 = 60_000;

@@ -3,8 +3,7 @@
 use domain::{MemberId, Role, WorkspaceId};
 use store::{Act, KeysOnLeave, LinkRow, Redeemed, Redeemer, SignInRow, Tries};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, digest, invitation, link, member, session};
+use crate::samples::{Fresh, NOW, act, digest, invitation, link, member, session};
 
 /// Another workspace, which invites a person with this email and creates a link.
 async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (WorkspaceId, MemberId) {

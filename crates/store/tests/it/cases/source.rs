@@ -9,7 +9,6 @@ use domain::ports::KeyHash;
 use snapshot::{Keeper, KeeperSettings, KeyChange, NodeChange, nothing_first};
 use store::{NodeObservation, NodeRow};
 
-use crate::Fresh;
 use crate::samples::*;
 
 pub async fn a_whole_load_has_everything(fresh: &Fresh) {

@@ -5,7 +5,6 @@ use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
 use store::fixtures::CommitFault;
 use store::{BudgetHolds, StoredResponseRow};
 
-use crate::Fresh;
 use crate::samples::*;
 
 fn trace(number: u64) -> TraceId {
@@ -53,8 +52,7 @@ pub async fn an_answer_is_known_by_its_hash_for_a_while(fresh: &Fresh) {
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 2, "a few at a time");
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 1);
     responses.forget(digest(4)).await.unwrap();
-    assert_eq!(find(fresh, 4, NOW).await, None);
-    assert_eq!(responses.expire(NOW + 9, 2).await.unwrap(), 0);
+    assert_eq!((find(fresh, 4, NOW).await, responses.expire(NOW + 9, 2).await.unwrap()), (None, 0));
 }
 
 pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {

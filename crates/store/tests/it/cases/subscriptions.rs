@@ -1,11 +1,10 @@
 //! Subscription credentials.
 
-use domain::{CredentialId, Subscription, UsageWindow};
+use domain::{Subscription, UsageWindow};
 use snapshot::CredentialState;
 use store::{CredentialRow, Page, Renewal, SubscriptionRow};
 
-use crate::Fresh;
-use crate::samples::{NOW, act, conflict, credential, missing, secret};
+use crate::samples::{Fresh, NOW, act, conflict, credential, missing, secret};
 
 fn subscription(fresh: &Fresh, number: u64) -> SubscriptionRow {
     let windows = vec![UsageWindow { hours: 5, starts_unix_ms: NOW, requests: Some(9), tokens: None }];
@@ -37,8 +36,7 @@ pub async fn a_subscription_reads_back_and_is_no_credential(fresh: &Fresh) {
     let as_subscription = domain::SubscriptionId::from_uuid(*own.id.as_uuid());
     missing(subscriptions.delete(workspace, as_subscription, None, act()).await);
     let entry = fresh.entry().await;
-    let kinds: Vec<(CredentialId, bool)> =
-        entry.credentials.iter().map(|entry| (entry.id, entry.subscription.is_some())).collect();
+    let kinds: Vec<_> = entry.credentials.iter().map(|it| (it.id, it.subscription.is_some())).collect();
     assert_eq!(kinds, [(row.0.id, true), (own.id, false)]);
     subscriptions.delete(workspace, row.id(), None, act()).await.unwrap();
     missing(subscriptions.get(workspace, row.id()).await);

@@ -3,7 +3,6 @@
 use domain::{Role, RouteScope};
 use store::{KeysOnLeave, StoreError, Verification};
 
-use crate::Fresh;
 use crate::samples::*;
 
 pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
@@ -16,6 +15,8 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     let key = &fresh.founding.keys[0];
     let theirs = other.workspace.id;
     let verification = Verification { secret_version: 1, unix_ms: 1, accepted: Some(false), error: None };
+    let moved_credential = store::CredentialRow { workspace: theirs, ..credential.clone() };
+    let moved_member = store::MemberRow { workspace: theirs, ..member.clone() };
     let errors = [
         store.projects().get(theirs, fresh.founding.project.id).await.err(),
         store.projects().delete(theirs, fresh.founding.project.id, None, act()).await.err(),
@@ -24,19 +25,11 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.credentials().get(theirs, credential.id).await.err(),
         store.credentials().delete(theirs, credential.id, None, act()).await.err(),
         store.credentials().record_verification(theirs, credential.id, verification, act()).await.err(),
-        store
-            .credentials()
-            .replace((store::CredentialRow { workspace: theirs, ..credential.clone() }, None), None, act())
-            .await
-            .err(),
+        store.credentials().replace((moved_credential, None), None, act()).await.err(),
         store.nodes().get(theirs, node.id).await.err(),
         store.nodes().delete(theirs, node.id, None, act()).await.err(),
         store.people().get(theirs, member.person.id).await.err(),
-        store
-            .people()
-            .replace(store::MemberRow { workspace: theirs, ..member.clone() }, None, act())
-            .await
-            .err(),
+        store.people().replace(moved_member, None, act()).await.err(),
         store.people().remove(theirs, member.person.id, KeysOnLeave::Ask, None, act()).await.err(),
         store.routes().get(theirs, route.id).await.err(),
         store.routes().delete(theirs, route.id, None, act()).await.err(),

@@ -6,8 +6,7 @@ use domain::{
 use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
 use super::records::{put, put_behind};
-use crate::Fresh;
-use crate::samples::{NOW, bytes, founding, record};
+use crate::samples::{Fresh, NOW, bytes, founding, record};
 
 const EVER: Window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
 

@@ -12,8 +12,7 @@ use store::{
     SigningSecret, StoreError, Verification, WebhookFormat, WebhookRow,
 };
 
-use crate::Fresh;
-use crate::samples::{NOW, act, bytes, conflict, credential, founding, missing, secret};
+use crate::samples::{Fresh, NOW, act, bytes, conflict, credential, founding, missing, secret};
 
 const LATER: u64 = 1 << 45;
 

@@ -2,8 +2,7 @@
 
 use store::{StoreError, WorkspaceRow};
 
-use crate::Fresh;
-use crate::samples::{act, conflict, founding};
+use crate::samples::{Fresh, act, conflict, founding};
 
 pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let mut bad = founding(2);

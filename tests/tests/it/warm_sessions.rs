@@ -70,6 +70,13 @@ async fn runs_stay_where_the_first_one_ran(gateway: &Gateway) {
     strangers_have_no_part_in_it(gateway, seats.last_key_value().unwrap().0).await;
 }
 
+/// A problem in the form of inference.sh's clients, which know no `retryable`.
+#[track_caller]
+fn refuses(answer: &Answer, status: u16, code: &str) {
+    has(&answer.json(), json!({"status": status, "code": code}));
+    assert_eq!(answer.status, status);
+}
+
 async fn sessions_end(client: &Client, session: &str) {
     assert_eq!(client.delete(&format!("/sessions/{session}")).await.unwrap().status, 200);
     for _ in 0..2 {
@@ -77,7 +84,7 @@ async fn sessions_end(client: &Client, session: &str) {
     }
     let queued = client.post("/apps/run", &with(ask("hello"), json!({"session": session}))).await.unwrap();
     problem(&queued, 410, "session_ended");
-    problem(&keep_alive(client, session).await, 410, "session_ended");
+    refuses(&keep_alive(client, session).await, 410, "session_ended");
     has(&shown(client, session).await, json!({"status": "ended", "call_count": 3}));
     assert_eq!(client.delete(&format!("/sessions/{session}")).await.unwrap().status, 200, "again");
 }
@@ -87,7 +94,7 @@ async fn sessions_expire(client: &Client) {
     assert_eq!(shown(client, &session).await["idle_timeout"], 1);
     until("the session is over", async || shown(client, &session).await["status"] == "expired").await;
     problem(&ran(client, json!({"session": session})).await, 410, "session_expired");
-    problem(&keep_alive(client, &session).await, 410, "session_expired");
+    refuses(&keep_alive(client, &session).await, 410, "session_expired");
 }
 
 async fn wrong_sessions_are_refused(gateway: &Gateway, client: &Client, session: &str) {
@@ -118,7 +125,7 @@ async fn wrong_sessions_are_refused(gateway: &Gateway, client: &Client, session:
         assert!(fault["detail"].as_str().unwrap().contains("isn't warm"), "{fault}");
     }
     for session in [&*plain, "ses_1"] {
-        problem(&client.get(&format!("/sessions/{session}")).await.unwrap(), 404, "session_not_found");
+        refuses(&client.get(&format!("/sessions/{session}")).await.unwrap(), 404, "session_not_found");
     }
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), calls);
 }

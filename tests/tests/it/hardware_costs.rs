@@ -84,7 +84,7 @@ async fn a_node_costs_its_hours_and_its_tokens_stand_beside_providers_prices() {
     assert_eq!(report(&node, &records).await, 0);
 
     let by_adapter = gateway.get("/v2/usage?group_by=adapter").await;
-    has(&row(&by_adapter["data"], "adapter", "law"), json!({"requests": 1, "output_tokens": 1_000_000}));
+    has(row(&by_adapter["data"], "adapter", "law"), json!({"requests": 1, "output_tokens": 1_000_000}));
 
     let costs = gateway.get(COSTS).await;
     let shown = &costs["nodes"][0];
@@ -289,6 +289,6 @@ async fn a_node_reports_the_energy_that_it_can_read_and_none_that_it_can_not() {
     assert!(silent["up_ms"].is_u64() && silent["energy_mj"].is_null(), "{silent}");
     let is_there = |costs: &Value| row(&costs["nodes"], "name", "rack")["energy_wh"] == 1.0;
     let costs = found("the energy", async || Some(gateway.get(COSTS).await).filter(is_there)).await;
-    has(&row(&costs["nodes"], "name", "attic"), json!({"energy_wh": null}));
+    has(row(&costs["nodes"], "name", "attic"), json!({"energy_wh": null}));
     assert!(row(&costs["nodes"], "name", "rack")["hours_up"].as_f64().unwrap() > 0.0);
 }

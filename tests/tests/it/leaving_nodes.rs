@@ -93,7 +93,7 @@ async fn a_node_is_left_at_its_first_failure_and_the_answer_says_why() {
             let request = gateway.settled(&trace_of(&answer)).await;
             has(&request, json!({"mode": "mi", "fallback_used": true}));
             let left = &request["left_nodes"];
-            has(&left, json!({"on": reason}));
+            has(left, json!({"on": reason}));
             let detail = left["detail"].as_str().unwrap();
             assert!(detail.starts_with("rack-0 was left for managed_provider: "), "{left}");
             let attempts = request["attempts"].as_array().unwrap();

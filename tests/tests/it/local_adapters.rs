@@ -76,7 +76,7 @@ async fn known_from_the_start(client: &Client) {
         models["data"].as_array().unwrap().iter().filter_map(|row| row["id"].as_str()).collect();
     assert_eq!(ids, [MODEL, LAW, "tidegate-demo:law-2"], "{models}");
     let row = &models["data"][0];
-    has(&row, json!({"lora_mode": "per_request", "max_active_loras": 2, "execution_modes": ["local"]}));
+    has(row, json!({"lora_mode": "per_request", "max_active_loras": 2, "execution_modes": ["local"]}));
     has(&models["data"][1], json!({"parent": MODEL}));
 }
 

@@ -123,7 +123,7 @@ async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
     let usage = gateway.get("/v2/usage?group_by=provider").await;
     for (provider, count) in [("azure_openai", served[0]), ("vertex_ai", served[1])] {
         let row = gateway::row(&usage["data"], "provider", provider);
-        has(&row, json!({"requests": count, "failed_requests": 0}));
+        has(row, json!({"requests": count, "failed_requests": 0}));
     }
     assert_eq!(gateway.emulator.violations(), []);
 }

@@ -231,10 +231,10 @@ async fn a_joined_node_says_how_full_its_cache_is() {
     let placed = &second["placement"];
     assert!(placed["pressure_ms"].as_u64() > Some(0), "{plan}");
     // An eighth of a first token beside one that is decoding, and the step in progress.
-    has(&placed, json!({"kv_permille": 970, "queue_ms": 300 / 8 + 50 + 1}));
+    has(placed, json!({"kv_permille": 970, "queue_ms": 300 / 8 + 50 + 1}));
     let node = gateway.shown_node(&full).await;
     let said = &node["joined"]["said"]["load"];
-    has(&said, json!({"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]}));
+    has(said, json!({"cache_held_bytes": load["cache_held_bytes"], "token_us": load["token_us"]}));
 }
 
 #[cfg(feature = "broker")]

@@ -97,7 +97,7 @@ fn limits_and_empty_accounts_move_on_at_once() {
 fn a_short_retry_after_is_waited_and_a_long_one_is_told() {
     on_bench(Setup::own(&OWN_KEYS[..1]), async |bench| {
         bench.emulator.script_all([Behaviour::rate_limited(1)]);
-        let answer = bench.told(200, json!({})).await;
+        bench.told(200, json!({})).await;
         let sent = bench.emulator.journal();
         assert!(sent[1].received - sent[0].received >= Duration::from_secs(1));
 
@@ -151,7 +151,7 @@ fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
         let setup = Setup::own(&OWN_KEYS[..1]).pool(&POOL_KEYS).route(fallback(&[FallbackClass::Auth]));
         let bench = Bench::start(setup).await;
         bench.emulator.set_key(OWN_KEYS[0], KeyState::Exhausted);
-        let answer = bench.told(402, json!({})).await;
+        bench.told(402, json!({})).await;
         assert!(keys_used(&bench).iter().all(|key| key == OWN_KEYS[0]));
     });
 }
@@ -219,7 +219,7 @@ fn a_redirect_is_an_error_and_never_followed() {
         let other = Bench::start(Setup::own(&[])).await;
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
         bench.emulator.script_all([Behaviour::ok().redirect(other.emulator.base_url()).always()]);
-        let answer = bench.told(502, json!({})).await;
+        bench.told(502, json!({})).await;
         assert!(other.emulator.journal().is_empty());
         assert_eq!(bench.emulator.journal().len(), 1);
     });
@@ -252,7 +252,7 @@ fn a_slow_first_byte_goes_to_the_next() {
         let spec = RouteSpec { first_byte_timeout_ms: Some(200), ..RouteSpec::default() };
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
         bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30))]);
-        let answer = bench.told(200, json!({})).await;
+        bench.told(200, json!({})).await;
         let record = bench.record().await;
         assert_eq!(record.attempts[0].fault, Some(FaultClass::Timeout));
         assert!(record.attempts[0].usage.prompt_total() > 0, "it may have been billed");

@@ -18,8 +18,11 @@ pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let revoked = keys.delete(workspace, made.row.id, None, act()).await.unwrap();
     assert!(revoked.row.revoked_unix_ms.is_some());
     assert_eq!(keys.delete(workspace, made.row.id, None, act()).await.unwrap().row, revoked.row);
-    let touched =
-        keys.replace(ApiKeyRow { revoked_unix_ms: None, ..again.row }, None, act()).await.unwrap().row;
+    let touched = keys
+        .replace(ApiKeyRow { revoked_unix_ms: None, ..revoked.row.clone() }, None, act())
+        .await
+        .unwrap()
+        .row;
     assert_eq!(touched.revoked_unix_ms, revoked.row.revoked_unix_ms, "nothing brings it back");
     let listed =
         keys.filter(workspace, Some(fresh.founding.project.id), Default::default()).await.unwrap().rows;

@@ -1,7 +1,7 @@
 //! Policies.
 
 use domain::*;
-use store::{HookSecretRow, PolicyRow};
+use store::{HookSecretRow, PolicyRow, StoreError};
 
 use crate::samples::{Fresh, act, bytes, conflict, missing, project, secret};
 

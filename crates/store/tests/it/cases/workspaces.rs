@@ -13,7 +13,8 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     assert!(fresh.store.workspaces().wrapped_keys(bad.workspace.id).await.unwrap().is_empty());
     let good = fresh.workspace(2).await;
     let workspaces = fresh.store.workspaces();
-    assert_eq!(workspaces.wrapped_keys(good.workspace.id).await.unwrap(), [good.wrapped_key.clone()]);
+    let wrapped = workspaces.wrapped_keys(good.workspace.id).await.unwrap();
+    assert_eq!(wrapped, std::slice::from_ref(&good.wrapped_key));
     let row = workspaces.get((), good.workspace.id).await.unwrap();
     workspaces.replace(WorkspaceRow { name: "renamed".into(), ..row }, None, act()).await.unwrap();
     let names: Vec<_> =

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, with};
+use crate::ask::{CHAT, trace_of, with};
 use crate::command::{Cli, workspace};
 use crate::founding;
 use crate::sdk::drive;
@@ -662,8 +662,7 @@ impl Gateway {
 impl Gateway {
     /// The record of an answer's request.
     pub async fn record(&self, answer: &Answer) -> Value {
-        self.settled(answer.header("agent-trace-id").unwrap_or_else(|| panic!("no request id: {answer:?}")))
-            .await
+        self.settled(&trace_of(answer)).await
     }
 
     /// The records of the requests that are so, once there are this many.

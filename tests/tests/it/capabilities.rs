@@ -298,6 +298,7 @@ async fn what_is_written_refused_bounded_and_claimed_is_what_the_manifest_says()
     client.post(RESPONSES, &searching).await.unwrap().must_be(200);
     state(&gateway, "live_search_supported", json!(false)).await;
     denied(&client.post(RESPONSES, &searching).await.unwrap(), "live_search_supported", "tools");
+    // A policy of cost counts no more of a prompt than the model takes.
     let policy = json!({"project_id": gateway.founded.project_id, "limits": {"max_cost_micros": 100}});
     gateway.make("/v2/policies", policy).await;
     let long = "the sea ".repeat(2_000);

@@ -114,7 +114,7 @@ async fn a_text_is_read_aloud_and_a_recording_is_listened_to_at_once_and_through
 }
 
 #[tokio::test]
-async fn a_file_is_asked_for_billed_though_nobody_tells_its_units_and_leads_nobody_elsewhere() {
+async fn a_file_is_asked_for_is_unpriced_if_nobody_tells_its_units_and_leads_nobody_elsewhere() {
     let gateway = &fixture(false).await;
     let more = json!({"model": MINIMAX, "voice": "Wise_Woman", "speed": 1.1});
     let answer = speak(gateway, more).await.must_be(200);

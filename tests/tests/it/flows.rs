@@ -274,7 +274,7 @@ async fn a_run_waits_for_events_and_approvals_and_is_paused_and_cancelled(engine
     // What a run was sent can be repeated by its idempotency key: it is one run.
     let keyed = client.clone().header("idempotency-key", "flow-1");
     let body = json!({"document": document, "input": {"name": "Di"}});
-    let post = async || keyed.post(RUNS, &body).await.unwrap().json()["id"].clone();
+    let post = async || id_of(&keyed.post(RUNS, &body).await.unwrap().json());
     assert_eq!(post().await, post().await);
 }
 

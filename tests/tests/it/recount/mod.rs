@@ -22,7 +22,7 @@ use crate::gateway::{
 };
 use crate::isolation::second_workspace;
 use crate::kill::Chance;
-use crate::wait::{a_moment, until};
+use crate::wait::{a_day_with_room, a_moment, until};
 use bills::{Booked, MARKUP_BPS, Recount, figures, half_even, micros, sums};
 
 const RESPONSES: &str = "/v1/responses";
@@ -170,6 +170,8 @@ pub struct Scene {
 
 impl Scene {
     pub async fn start() -> Self {
+        // The bill of the month is compared with all calls, so all must fall into one month.
+        a_day_with_room().await;
         let served = config().model(Model::chat("gemini-2.5-flash")).model(Model::speech("tts-1"));
         let gateway = Gateway::with(served.model(Model::image("gpt-image-1-mini")), &[]).await;
         let openai = format!("/v2/provider-credentials/{}", gateway.credential("openai", OWN).await);

@@ -265,7 +265,11 @@ fn label(record: &Value, group: &str) -> Value {
 pub(super) async fn figures(admin: &Client, booked: &Booked, groups: &str) {
     let get = async |path: &str| admin.get(path).await.unwrap().must_be(200).json();
     let (whole, snapshot) = (sums(booked), get("/v2/billing/snapshot").await);
-    agrees(&get("/v2/usage").await["data"][0], whole);
+    for window in ["30d", "month"] {
+        let usage = get(&format!("/v2/usage?window={window}")).await;
+        agrees(&usage["data"][0], whole);
+        assert_eq!(usage["data"][0]["estimated_requests"], 0, "{usage}");
+    }
     for group in groups.split(' ') {
         let mut expected: BTreeMap<String, Vec<&(Value, Bill)>> = BTreeMap::new();
         for one in booked {

@@ -4,7 +4,6 @@ usage: named_files.py BASE_URL KEY READ_ONLY_KEY
 Prints `ok CASE` for each case that held.
 """
 
-
 import openai
 from driver import openai_client, refused, run
 

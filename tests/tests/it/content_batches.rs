@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::{once, posted};
 use crate::batches::{MANY, booked_over_kills, keys_of_batches, slowly, until_booked};
 use crate::gateway::{Gateway, OWN, POOL, driver};
 use crate::sdk::drive_at;
-use crate::wait::found;
+use crate::wait::found_within;
 
 const PATH: &str = "/v1beta/batches";
 const FLASH: &str = "google/gemini-2.5-flash";
@@ -201,7 +202,7 @@ async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
     let batch = ended(&client, &path).await;
     assert_eq!(batch["metadata"]["state"], "BATCH_STATE_CANCELLED", "{batch}");
     assert_eq!(results(&batch).len(), 20);
-    let gone = found("the batch in the books", async || {
+    let gone = found_within(WITHIN * 4, "the batch in the books", async || {
         Some(client.delete(&path).await.unwrap()).filter(|answer| answer.status != 409)
     })
     .await;

@@ -7,12 +7,13 @@ use harness::client::{Answer, Client};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::problem;
 use crate::batches::{MANY, booked_over_kills, keys_of_batches, slowly, spent, until_booked};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, driver, id_of};
 use crate::own_batches::{HAIKU, PATH, SONNET, ask, asks, params, post, results, until_ended, wanted};
 use crate::sdk::drive_at;
-use crate::wait::found;
+use crate::wait::found_within;
 
 fn scripted(id: &str, model: &str, script: &str) -> Value {
     let mut ask = ask(id, model, "x");
@@ -198,7 +199,7 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let batch = until_ended(&client, &id).await;
     let done = batch["request_counts"]["succeeded"].as_u64().unwrap();
     assert_eq!((done, &batch["request_counts"]["canceled"]), (20, &json!(20)), "{batch}");
-    let gone = found("the batch in the books", async || {
+    let gone = found_within(WITHIN * 4, "the batch in the books", async || {
         Some(delete(&client, &id).await).filter(|answer| answer.status != 409)
     })
     .await;

@@ -37,11 +37,15 @@ where
     }
 }
 
-/// A handler; it sees only callers that the route's access rule let in.
+/// A handler; one of known callers sees only those that the route's access rule let in.
 pub type Handler<C = Caller> = &'static (dyn for<'a> Handles<'a, C> + Send + Sync);
 
-/// Functions have no size: nothing is allocated.
-fn handler<C>(function: impl for<'a> Handles<'a, C> + Send + Sync + 'static) -> Handler<C> {
+/// A function has no size, so that nothing is allocated for it.
+fn handler<C, F>(function: F) -> Handler<C>
+where
+    F: for<'a> Handles<'a, C> + Send + Sync + 'static,
+{
+    const { assert!(size_of::<F>() == 0, "a handler captures nothing") };
     Box::leak(Box::new(function))
 }
 

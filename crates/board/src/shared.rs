@@ -327,16 +327,19 @@ impl Shared {
     }
 
     /// Room for the creation of one context cache; `None` where as many are created as may be.
+    #[must_use = "the room is free again once it is dropped"]
     pub fn begin_context_creation(&self) -> Option<SideRequestPermit> {
         self.creations.take()
     }
 
     /// Holds a prompt to be sent again; `None` where there is no room for it.
+    #[must_use = "the room is free again once it is dropped"]
     pub fn hold_prompt(&self, prompt: RepeatedPrompt) -> Option<HeldPrompt> {
         self.held_prompts.hold(prompt)
     }
 
     /// Room for one refresh of a cached prefix; `None` where as many run as may.
+    #[must_use = "the room is free again once it is dropped"]
     pub fn begin_refresh(&self) -> Option<SideRequestPermit> {
         self.refreshes.take()
     }

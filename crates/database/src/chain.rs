@@ -337,6 +337,7 @@ async fn count(writing: &mut Writing, openings: Vec<(SecretOwner, u64)>) -> Resu
     Ok(())
 }
 
+/// The audit of a database.
 #[derive(Clone, Copy)]
 pub struct Audit<'a>(pub &'a Database);
 

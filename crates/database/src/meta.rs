@@ -69,6 +69,7 @@ impl Meta<'_> {
     }
 }
 
+/// The changes of a database, which replicas follow.
 #[derive(Clone, Copy)]
 pub struct Feed<'a>(pub &'a Database);
 

@@ -29,6 +29,7 @@ pub struct Background {
 
 /// One answer, until it is dropped: once it is stored.
 #[derive(Debug)]
+#[must_use = "the answer stops when it is dropped"]
 pub struct Running {
     all: Arc<Background>,
     id: ResponseId,

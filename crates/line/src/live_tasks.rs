@@ -44,6 +44,7 @@ pub struct LiveTasks {
 
 /// A task that is worked on, until this is dropped.
 #[derive(Debug)]
+#[must_use = "nobody works on the task once it is dropped"]
 pub struct LiveTask {
     all: Arc<LiveTasks>,
     id: TaskId,

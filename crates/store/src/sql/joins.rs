@@ -513,7 +513,7 @@ impl Joins<'_> {
         self.0.write(move |writing| Box::pin(revoke(writing, workspace, node, expected, act))).await
     }
 
-    /// Stores each record once, duplicates ignored, and returns how many were new. Not found as for `beat`.
+    /// Stores each record once, duplicates ignored, and returns how many were new. Not found as for `record_heartbeat`.
     pub async fn report(
         self,
         credential: TokenDigest,

@@ -33,10 +33,13 @@ pub fn raise_descriptor_limit() {
 /// Files that a core opens once it serves: its journal's segments and their mark.
 const FILES_OF_CORE: usize = 4;
 
+/// Files that the database's connections open once they are needed: of seven that read, each the database and its log.
+const FILES_OF_DATABASE: usize = 14;
+
 /// How many client connections may be open: half of the file descriptors not in use yet and not needed for the files of
-/// so many cores, because each connection may need another one to an upstream.
+/// so many cores and of the database, because each connection may need another one to an upstream.
 pub fn connections_max(cores: usize) -> usize {
     let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
     let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_ESTIMATED, Iterator::count);
-    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened + FILES_OF_CORE * cores) / 2
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened + FILES_OF_DATABASE + FILES_OF_CORE * cores) / 2
 }

@@ -41,5 +41,8 @@ const FILES_OF_DATABASE: usize = 14;
 pub fn connections_max(cores: usize) -> usize {
     let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
     let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_ESTIMATED, Iterator::count);
-    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened + FILES_OF_DATABASE + FILES_OF_CORE * cores) / 2
+    usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(opened + FILES_OF_DATABASE + FILES_OF_CORE * cores)
+        / 2
 }

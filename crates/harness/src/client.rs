@@ -207,7 +207,7 @@ impl Client {
 }
 
 impl Answer {
-    /// The answer, whose status must be this one; what it says instead is shown.
+    /// Expects this status, and shows the body if it is another one.
     #[track_caller]
     pub fn must_be(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text());

@@ -145,7 +145,7 @@ pub async fn until_status(admin: &Client, path: &str, status: &str) -> Value {
     }
 }
 
-/// These fields of an object are so; a name that begins with a slash is a pointer.
+/// Expects these fields of an object; a name that begins with a slash is a pointer.
 #[track_caller]
 pub fn has(value: &Value, fields: Value) {
     for (name, expected) in fields.as_object().unwrap() {
@@ -182,12 +182,12 @@ pub fn in_each_grammar(model: &str) -> [(String, Value, &'static str); 4] {
     ]
 }
 
-/// The answer to what must be answered with a 200.
+/// Posts, and expects a 200.
 pub async fn posted(client: &Client, path: &str, body: &Value) -> Answer {
     client.post(path, body).await.unwrap().must_be(200)
 }
 
-/// What is at a path once it is so.
+/// Polls a path until its object satisfies a condition, and returns the object.
 pub async fn once(client: &Client, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + WITHIN * 4;
     loop {
@@ -200,7 +200,7 @@ pub async fn once(client: &Client, path: &str, is_so: impl Fn(&Value) -> bool) -
     }
 }
 
-/// A model's call of a tool, and what the model says once it has the result.
+/// A model's call of a tool, and the model's answer to its result.
 pub fn one_call(tool: impl Into<String>, arguments: impl Into<String>) -> [Behaviour; 2] {
     [Behaviour::ok().tools(ToolMode::Single).call(tool, arguments), Behaviour::ok().tools(ToolMode::None)]
 }

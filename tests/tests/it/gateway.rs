@@ -511,7 +511,8 @@ impl Gateway {
 
     /// How many cases of this script of `tests/sdk` hold.
     pub async fn drive(&self, script: &str) -> usize {
-        drive(python(), workspace().join("tests/sdk").join(script), self).await.held
+        let (python, script) = driver(script);
+        drive(python, script, self).await.held
     }
 
     /// Starts with a credential of the workspace's own at `OpenAI`.
@@ -525,10 +526,15 @@ impl Gateway {
     pub async fn over_postgres(name: &str, config: Config, more: &[(&str, &str)]) -> Self {
         let server = Server::shared().await.unwrap();
         let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
+        Self::begin_on_database(&url, config, more).await
+    }
+
+    /// The master key lies where replicas find it.
+    async fn begin_on_database(url: &str, config: Config, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let key_file = directory.path().join("master.key").display().to_string();
-        let own = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
-        Self::begin(directory, tidegate().unwrap(), config, &[&own[..], more].concat(), None, None).await
+        let shared = [("TIDEGATE_DATABASE_URL", url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
+        Self::begin(directory, tidegate().unwrap(), config, &[&shared[..], more].concat(), None, None).await
     }
 
     /// An application's client of another process of the same installation.
@@ -545,7 +551,7 @@ impl Gateway {
         self.make("/v2/policies", policy).await;
     }
 
-    /// From now on, what is called with this key does this alone.
+    /// Scripts the calls with this key, and removes all other scripts.
     pub fn plays(&self, key: &str, script: impl IntoIterator<Item = Behaviour>) {
         self.emulator.clear_scripts();
         self.emulator.script(key, script);
@@ -595,14 +601,13 @@ pub fn python() -> PathBuf {
     interpreter
 }
 
-/// The booked amounts: what the workspace owes and what the provider bills, in nano-USD, and whether the price is
-/// unknown.
+/// The booked amounts in nano-USD, the cost to the workspace and the cost at the provider, and whether the record is unpriced.
 pub fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
 }
 
-/// What a provider counted by this unit for a record.
+/// The number of these units in a record.
 pub fn units(row: &Value, name: &str) -> u64 {
     row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
 }
@@ -643,13 +648,13 @@ impl Gateway {
         format!("/v2/budgets/{}", id_of(&self.make("/v2/budgets", body).await))
     }
 
-    /// What a budget has spent, and what is held of it.
+    /// The amounts of a budget that are spent and held, in micro-USD.
     pub async fn standing(&self, budget: &str) -> (i64, i64) {
         let read = self.get(budget).await;
         (read["spent_micros"].as_i64().unwrap(), read["reserved_micros"].as_i64().unwrap())
     }
 
-    /// Waits until a budget has spent as much, and less than this is held of it.
+    /// Waits until at least `spent` of a budget is spent and less than `held` is held.
     pub async fn until_spent(&self, budget: &str, spent: i64, held: i64) {
         found("it is spent, and nothing is held", async || {
             let now = self.standing(budget).await;
@@ -686,7 +691,7 @@ pub fn nanos(record: &Value, field: &str) -> i64 {
     record[field].as_i64().unwrap_or_else(|| panic!("{field}: {record}"))
 }
 
-/// What several gateways share: a database of the server that all tests have, and the file of the master key.
+/// A database of the shared PostgreSQL server and a master key file, which several gateways use.
 pub struct Shared {
     pub server: Server,
     pub database: String,
@@ -749,11 +754,7 @@ impl Gateway {
 impl Gateway {
     /// As `with`, on this database of PostgreSQL, and with a master key that replicas find.
     pub async fn on_database(url: &str, more: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let key_file = directory.path().join("master.key").display().to_string();
-        let shared = [("TIDEGATE_DATABASE_URL", url), ("TIDEGATE_MASTER_KEY_FILE", &*key_file)];
-        let more = [&shared[..], more].concat();
-        Self::begin(directory, tidegate().unwrap(), config(), &more, None, None).await
+        Self::begin_on_database(url, config(), more).await
     }
 
     /// A token with which a node of this name joins.
@@ -781,7 +782,7 @@ impl Gateway {
         found(what, async || Some(self.shown_node(id).await).filter(&is)).await
     }
 
-    /// What becomes of a node by an action, such as `drain`.
+    /// Applies an action, such as `drain`, to a node, and returns the node.
     pub async fn turn(&self, id: &str, action: &str) -> Value {
         let path = format!("/v2/byoc/nodes/{id}/{action}");
         self.admin().post(&path, &json!({})).await.unwrap().must_be(200).json()
